@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Cache maintenance when a block changes its role.
+ *
+ * Data and tags of one DRAM location are different cache lines: data lines are
+ * addressed by the storage page itself, tag lines by the data pages that they
+ * belong to, and the hardware does not keep one coherent with the other. So
+ *
+ *  - before a block starts to hold tags, no dirty data line of it may remain:
+ *    written back later, it would overwrite tags (DC CIVAC on the block);
+ *  - before it holds data, no dirty tag line of the pages that it covers may
+ *    remain (DC CIGVAC on these pages).
+ *
+ * Clean and invalidate rather than invalidate: under a hypervisor the latter may
+ * be promoted to it anyway, and what is written back has no owner at that moment.
+ * Once per change of role of a block, never per page, never in an interrupt.
+ */
+#include <linux/mm.h>
+#include <linux/vmalloc.h>
+#include <asm/asm-extable.h>
+#include <asm/barrier.h>
+#include <asm/cache.h>
+#include <asm/pgtable.h>
+#include <asm/sysreg.h>
+
+#include "engine.h"
+
+/*
+ * CTR_EL0.TminLine and DminLine are the log2 of the number of words in the
+ * smallest line. TminLine is 0 where it is not given (QEMU does that): taken
+ * literally that would be four bytes. No cache line is smaller than 64 bytes on a
+ * machine with MTE.
+ */
+static unsigned long line_size(unsigned int shift, unsigned int width)
+{
+	u64 ctr = read_sanitised_ftr_reg(SYS_CTR_EL0);
+	unsigned long log2 = (ctr >> shift) & (BIT(width) - 1);
+
+	return max(4UL << log2, 64UL);
+}
+
+static long clean_data(unsigned long addr, unsigned long line)
+{
+	unsigned long end = addr + PAGE_SIZE;
+
+	for (; addr < end; addr += line)
+		asm volatile("dc civac, %0" : : "r" (addr) : "memory");
+	return PAGE_SIZE / line;
+}
+
+/* False if the page is not mapped at @addr. */
+static bool clean_tags(unsigned long addr, unsigned long line)
+{
+	unsigned long end = addr + PAGE_SIZE;
+	int err = 0;
+
+	/* DC CIGVAC, spelled so that no assembler option is needed */
+	for (; addr < end && !err; addr += line)
+		asm volatile("1:	sys #3, c7, c14, #3, %1\n"
+			     "2:\n"
+			     _ASM_EXTABLE_KACCESS_ERR(1b, 2b, %w0)
+			     : "+r" (err) : "r" (addr) : "memory");
+	return !err;
+}
+
+/**
+ * tagstorage_clean_data_lines - the block is about to hold tags
+ * @region: the region
+ * @block: a block of which every page is captured and mapped
+ *
+ * Context: any but interrupts.
+ */
+void tagstorage_clean_data_lines(struct tagstorage_region *region, u64 block)
+{
+	u64 pfn = tagstorage_block_pfn(&region->geo, block);
+	unsigned long line = line_size(CTR_EL0_DminLine_SHIFT,
+				       CTR_EL0_DminLine_WIDTH);
+	long lines = 0;
+	u32 i;
+
+	for (i = 0; i < region->geo.block_pages; i++)
+		lines += clean_data((unsigned long)pfn_to_kaddr(pfn + i), line);
+	dsb(sy);
+	tagstorage_count(region, data_lines, lines);
+}
+
+/*
+ * A page may be missing from the linear map: free with debug_pagealloc, or owned
+ * by secretmem or KFENCE. Any alias will do, as long as it is mapped tagged.
+ */
+static bool clean_tags_alias(u64 pfn, unsigned long line)
+{
+	struct page *page = pfn_to_page(pfn);
+	void *addr = vmap(&page, 1, VM_MAP, pgprot_tagged(PAGE_KERNEL));
+	bool done;
+
+	if (!addr)
+		return false;
+	done = clean_tags((unsigned long)addr, line);
+	vunmap(addr);
+	return done;
+}
+
+/**
+ * tagstorage_clean_tag_lines - the block is about to hold data
+ * @region: the region
+ * @block: a block in state LENDING
+ *
+ * Context: may sleep.
+ * Return: 0, or -ENOMEM: the block must not be lent now.
+ */
+int tagstorage_clean_tag_lines(struct tagstorage_region *region, u64 block)
+{
+	u64 pfn = tagstorage_span_pfn(&region->geo, block);
+	u64 end = pfn + region->geo.span_pages;
+	unsigned long line = line_size(CTR_EL0_TminLine_SHIFT,
+				       CTR_EL0_TminLine_WIDTH);
+
+	for (; pfn < end; pfn++)
+		if (!clean_tags((unsigned long)pfn_to_kaddr(pfn), line) &&
+		    !clean_tags_alias(pfn, line))
+			return -ENOMEM;
+	dsb(sy);
+	tagstorage_count(region, tag_lines,
+			 region->geo.span_pages * (PAGE_SIZE / line));
+	return 0;
+}

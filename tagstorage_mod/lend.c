@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Lending idle blocks for the active policy, and getting all of them back when it
+ * goes.
+ *
+ * Lending is the worker's job: a block that becomes idle is noted, and some time
+ * later lent if it still is. Draining is done by whoever switches the policy, in a
+ * bounded number of passes. What could not be evicted then stays DRAINING, and the
+ * worker goes on trying, whichever policy is active by then.
+ *
+ * While any block is out, the hooks for lent pages are on and the engine holds a
+ * reference to itself, so that it can't be unloaded.
+ */
+#define pr_fmt(fmt) "tagstorage: " fmt
+
+#include <linux/bitmap.h>
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/module.h>
+#include <linux/swap.h>
+#include <linux/workqueue.h>
+
+#include "engine.h"
+#include "trace.h"
+
+static unsigned int relend_delay_ms = 100;
+module_param(relend_delay_ms, uint, 0644);
+MODULE_PARM_DESC(relend_delay_ms,
+		 "milliseconds that a block must be idle before it is lent again (default 100)");
+
+/* Passes over a region before the rest is left to the worker, ... */
+#define DRAIN_PASSES	10
+/* ... which looks again after so long. */
+#define DRAIN_RETRY	HZ
+/* Folios that are migrated together. */
+#define DRAIN_BATCH	64
+
+/*
+ * Serialises policies: guards the list of policies and the active one
+ * (registry.c), region->attached and tagstorage_lending, and is held while any
+ * callback of a policy runs. Process context; taken before every mm lock.
+ */
+DEFINE_MUTEX(tagstorage_lend_mutex);
+
+/* The hooks for lent pages are on. Read without the mutex only as a hint. */
+static bool tagstorage_lending;
+
+static void lend_work(struct work_struct *work);
+static DECLARE_DELAYED_WORK(tagstorage_lend_work, lend_work);
+
+/* A block became idle. Context: any. */
+void tagstorage_lend_kick(void)
+{
+	if (READ_ONCE(tagstorage_lending))
+		queue_delayed_work(system_unbound_wq, &tagstorage_lend_work,
+				   msecs_to_jiffies(READ_ONCE(relend_delay_ms)));
+}
+
+static void lend_block(const struct tagstorage_policy *policy,
+		       struct tagstorage_region *region, u64 block)
+{
+	enum tagstorage_state to = TAGSTORAGE_LENT;
+	u64 pfn = tagstorage_block_pfn(&region->geo, block);
+	u32 i;
+
+	if (policy->may_lend && !policy->may_lend(region, block))
+		return;
+	if (!tagstorage_block_change(region, block, TAGSTORAGE_IDLE,
+				     TAGSTORAGE_LENDING))
+		return;
+	if (tagstorage_clean_tag_lines(region, block)) {
+		to = TAGSTORAGE_IDLE;
+	} else {
+		for (i = 0; i < region->geo.block_pages; i++)
+			policy->give(region, pfn_to_page(pfn + i));
+		trace_tagstorage_lend(region->index, block);
+	}
+	tagstorage_block_change(region, block, TAGSTORAGE_LENDING, to);
+	wake_up_var(&region->blocks[block]);
+}
+
+/* Lend every block that was noted as idle and still is. */
+static void lend_region(const struct tagstorage_policy *policy,
+			struct tagstorage_region *region)
+{
+	unsigned long block;
+
+	for_each_set_bit(block, region->idle, region->geo.nr_blocks) {
+		/* The bit first: who makes it idle again notes it again. */
+		clear_bit(block, region->idle);
+		smp_mb__after_atomic();
+		lend_block(policy, region, block);
+		cond_resched();
+	}
+}
+
+/* Drain one block as far as it goes without eviction. True if it is back. */
+static bool drain_block(struct tagstorage_region *region, u64 block)
+{
+	struct zone *zone = region->zone;
+	unsigned long flags;
+	bool back;
+
+	tagstorage_block_change(region, block, TAGSTORAGE_LENT,
+				TAGSTORAGE_DRAINING);
+	spin_lock_irqsave(&zone->lock, flags);
+	if (!tagstorage_block_change(region, block, TAGSTORAGE_DRAINING,
+				     TAGSTORAGE_CLAIMING)) {
+		/* somebody claims it, or it is not out at all */
+		spin_unlock_irqrestore(&zone->lock, flags);
+		return false;
+	}
+	back = !tagstorage_take_free(region, block);
+	if (!back)
+		tagstorage_block_change(region, block, TAGSTORAGE_CLAIMING,
+					TAGSTORAGE_DRAINING);
+	spin_unlock_irqrestore(&zone->lock, flags);
+	if (back)
+		tagstorage_claim_end(region, block, TAGSTORAGE_IDLE);
+	else
+		wake_up_var(&region->blocks[block]);
+	return back;
+}
+
+/* One pass: take what is free, move the others. Returns how many came back. */
+static u64 drain_pass(struct tagstorage_region *region)
+{
+	unsigned int isolated = 0;
+	LIST_HEAD(folios);
+	u64 block, back = 0;
+
+	for (block = 0; block < region->geo.nr_blocks; block++) {
+		if (!tagstorage_block_is_out(region, block))
+			continue;
+		if (drain_block(region, block)) {
+			back++;
+		} else {
+			isolated += tagstorage_isolate_users(region, block,
+							     &folios);
+			if (isolated >= DRAIN_BATCH) {
+				tagstorage_evict_folios(&folios, GFP_KERNEL,
+							true);
+				isolated = 0;
+			}
+		}
+		cond_resched();
+	}
+	tagstorage_evict_folios(&folios, GFP_KERNEL, true);
+	return back;
+}
+
+static void drain_region(struct tagstorage_region *region, int passes)
+{
+	u64 back = 0;
+	long left;
+
+	do {
+		back += drain_pass(region);
+		left = atomic_long_read(&region->out);
+		if (left)
+			lru_add_drain_all();
+	} while (left && --passes);
+	trace_tagstorage_drain(region->index, back, left);
+}
+
+static bool any_out(void)
+{
+	struct tagstorage_region *region;
+	unsigned int i;
+
+	tagstorage_for_each_region(region, i)
+		if (region->attached || atomic_long_read(&region->out))
+			return true;
+	return false;
+}
+
+static int lend_begin(void)
+{
+	int ret;
+
+	if (tagstorage_lending)
+		return 0;
+	if (!try_module_get(THIS_MODULE))
+		return -ENODEV;
+	ret = tag_storage_lend_begin();
+	if (ret) {
+		pr_err("can't lend while tagged pages are in swap: run swapoff -a, then swapon -a once storage is lent\n");
+		module_put(THIS_MODULE);
+		return ret;
+	}
+	WRITE_ONCE(tagstorage_lending, true);
+	return 0;
+}
+
+/* If nothing is out any more, turn the hooks for lent pages off. */
+static void lend_end(void)
+{
+	if (!tagstorage_lending || any_out())
+		return;
+	WRITE_ONCE(tagstorage_lending, false);
+	tag_storage_lend_end();
+	module_put(THIS_MODULE);
+}
+
+static void lend_work(struct work_struct *work)
+{
+	const struct tagstorage_policy *policy;
+	struct tagstorage_region *region;
+	unsigned int i;
+
+	mutex_lock(&tagstorage_lend_mutex);
+	policy = tagstorage_policy_active();
+	tagstorage_for_each_region(region, i) {
+		if (region->attached)
+			lend_region(policy, region);
+		else if (atomic_long_read(&region->out))
+			drain_region(region, 1);
+		if (!region->attached && atomic_long_read(&region->out))
+			queue_delayed_work(system_unbound_wq,
+					   &tagstorage_lend_work, DRAIN_RETRY);
+	}
+	lend_end();
+	mutex_unlock(&tagstorage_lend_mutex);
+}
+
+/**
+ * tagstorage_lend_suits - does a policy suit any region?
+ * @policy: the policy
+ *
+ * The log says of every region that it doesn't suit why not.
+ */
+bool tagstorage_lend_suits(const struct tagstorage_policy *policy)
+{
+	struct tagstorage_region *region;
+	bool any = false;
+	unsigned int i;
+
+	tagstorage_for_each_region(region, i) {
+		const char *why = policy->suits ? policy->suits(region) : NULL;
+
+		if (why)
+			pr_warn("region %u, %s, %s: not for policy %s, it stays a carve-out\n",
+				i, region->name, why, policy->name);
+		else
+			any = true;
+	}
+	return any;
+}
+
+static int attach_region(const struct tagstorage_policy *policy,
+			 struct tagstorage_region *region)
+{
+	int ret = 0;
+
+	if (policy->suits && policy->suits(region))
+		return -ENODEV;
+	if (policy->attach)
+		ret = policy->attach(region);
+	if (ret) {
+		pr_err("policy %s could not attach region %u, %s (error %d); it stays a carve-out\n",
+		       policy->name, region->index, region->name, ret);
+		return ret;
+	}
+	bitmap_fill(region->idle, region->geo.nr_blocks);
+	region->attached = true;
+	return 0;
+}
+
+/**
+ * tagstorage_lend_start - lend all that a policy wants to
+ * @policy: the policy, which is the active one
+ *
+ * Context: tagstorage_lend_mutex held.
+ * Return: 0 if at least one region is attached, else why not.
+ */
+int tagstorage_lend_start(const struct tagstorage_policy *policy)
+{
+	struct tagstorage_region *region;
+	unsigned int i, attached = 0;
+	int ret;
+
+	lockdep_assert_held(&tagstorage_lend_mutex);
+	ret = lend_begin();
+	if (ret)
+		return ret;
+	tagstorage_for_each_region(region, i) {
+		int err = attach_region(policy, region);
+
+		if (err)
+			ret = err;
+		else
+			attached++;
+	}
+	tagstorage_for_each_region(region, i)
+		if (region->attached)
+			lend_region(policy, region);
+	lend_end();
+	return attached ? 0 : ret;
+}
+
+/**
+ * tagstorage_lend_stop - take back all that a policy has lent
+ * @policy: the policy, which is the active one
+ *
+ * Bounded; what is left afterwards is the worker's.
+ *
+ * Context: tagstorage_lend_mutex held.
+ */
+void tagstorage_lend_stop(const struct tagstorage_policy *policy)
+{
+	struct tagstorage_region *region;
+	bool left = false;
+	unsigned int i;
+
+	lockdep_assert_held(&tagstorage_lend_mutex);
+	tagstorage_for_each_region(region, i) {
+		if (!region->attached)
+			continue;
+		region->attached = false;
+		drain_region(region, DRAIN_PASSES);
+		left |= atomic_long_read(&region->out);
+		if (policy->detach)
+			policy->detach(region);
+	}
+	if (left)
+		queue_delayed_work(system_unbound_wq, &tagstorage_lend_work,
+				   DRAIN_RETRY);
+	lend_end();
+}
+
+/* Nothing is lent any more, and the hooks are off. */
+void tagstorage_lend_exit(void)
+{
+	cancel_delayed_work_sync(&tagstorage_lend_work);
+}
+
+/* What the engine as a whole is doing, for sysfs. */
+const char *tagstorage_lend_state(void)
+{
+	struct tagstorage_region *region;
+	unsigned int i;
+
+	if (!READ_ONCE(tagstorage_lending))
+		return "carveout";
+	tagstorage_for_each_region(region, i)
+		if (READ_ONCE(region->attached))
+			return "lending";
+	return "draining";
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Giving a page that is mapped tagged another place.
+ *
+ * The entry of a page without tag storage is inaccessible, and the fault on it is
+ * the first place where one may sleep: tag_storage_fault() has the page prepared. If
+ * its block can't be had, or it is a lent page itself, it comes here and is replaced
+ * by a page for which all is right. Only if the page itself can't be moved (somebody
+ * holds a reference) must the fault wait, and try again.
+ */
+#include <linux/gfp.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/mm_inline.h>
+#include <linux/sched/signal.h>
+#include <linux/swap.h>
+#include <linux/vmstat.h>
+
+#include "engine.h"
+
+atomic_long_t tagstorage_nr_replaced;
+atomic_long_t tagstorage_nr_waited;
+
+/* How long a fault sleeps before it tries again. */
+#define FAULT_WAIT	max(HZ / 50, 1)
+
+/* A page that is no better than the old one is no target: the fault waits then. */
+static struct folio *replace_target(struct folio *src, unsigned long unused)
+{
+	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_ZEROTAGS | __GFP_NOWARN;
+	struct folio *dst;
+
+	if (folio_test_large(src))
+		gfp |= __GFP_COMP | __GFP_NORETRY;
+	dst = __folio_alloc(gfp, folio_order(src), folio_nid(src), NULL);
+	if (dst && !tagstorage_is_prepared(&dst->page, folio_nr_pages(dst))) {
+		folio_put(dst);
+		dst = NULL;
+	}
+	return dst;
+}
+
+/* Give all who map this folio another one. Takes over the caller's reference. */
+static bool replace_folio(struct folio *folio)
+{
+	unsigned int moved = 0;
+	LIST_HEAD(folios);
+
+	if (!folio_test_lru(folio))
+		lru_add_drain();
+	if (!folio_isolate_lru(folio)) {
+		folio_put(folio);
+		return false;
+	}
+	list_add(&folio->lru, &folios);
+	node_stat_mod_folio(folio, NR_ISOLATED_ANON + folio_is_file_lru(folio),
+			    folio_nr_pages(folio));
+	folio_put(folio);
+
+	migrate_pages(&folios, replace_target, NULL, 0, MIGRATE_SYNC,
+		      MR_CONTIG_RANGE, &moved);
+	if (!list_empty(&folios))
+		putback_movable_pages(&folios);
+	if (moved)
+		atomic_long_inc(&tagstorage_nr_replaced);
+	return moved;
+}
+
+/* Nothing worked this time. Sleep a little, without the locks if possible. */
+static vm_fault_t fault_wait(struct vm_fault *vmf)
+{
+	vm_fault_t ret = 0;
+
+	atomic_long_inc(&tagstorage_nr_waited);
+	if (fault_flag_allow_retry_first(vmf->flags) &&
+	    !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
+		release_fault_lock(vmf);
+		ret = VM_FAULT_RETRY;
+	}
+	schedule_timeout_killable(FAULT_WAIT);
+	return ret;
+}
+
+/**
+ * tagstorage_replace - tag_storage_ops.replace
+ * @vmf: the fault
+ * @folio: what it is mapped to; the reference is taken over
+ *
+ * Context: may sleep; mmap or VMA lock held for reading.
+ * Return: 0 (the access is repeated) or VM_FAULT_RETRY (the lock is released).
+ */
+vm_fault_t tagstorage_replace(struct vm_fault *vmf, struct folio *folio)
+{
+	return replace_folio(folio) ? 0 : fault_wait(vmf);
+}

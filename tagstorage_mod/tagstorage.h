@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What a policy is, and what the engine offers it.
+ *
+ * The engine (tagstorage.ko) keeps the invariants: it knows which block of tag
+ * storage holds tags, takes a lent block back before a page that it covers can
+ * become tagged, and checks whatever integrity rests on by itself. A policy
+ * (tagstorage_<name>.ko, one file) decides which blocks are lent, and knows how
+ * a page of tag storage becomes memory that the page allocator can use. It can
+ * waste memory or time, never data.
+ *
+ * One policy is active at any time. The built-in one is `carveout`: it lends
+ * nothing. A minimal policy sets @name, @abi, @owner and @give, calls
+ * tagstorage_policy_register() when it is loaded and
+ * tagstorage_policy_unregister() when it goes.
+ *
+ * The order of calls for a policy:
+ *
+ *	suits(region)		for each region, before anything changes
+ *	attach(region)		for each region that suits
+ *	may_lend(), give()	for each block that holds no tags, now and
+ *				whenever another one stops holding tags
+ *	detach(region)		after the engine has taken back all it could
+ *
+ * All of them are called in process context, may sleep, and run under one mutex
+ * of the engine: never two at a time, and none after unregister has returned.
+ * They must not call tagstorage_policy_register() or _unregister().
+ */
+#ifndef TAGSTORAGE_H
+#define TAGSTORAGE_H
+
+#include <linux/list.h>
+#include <linux/module.h>
+#include <linux/types.h>
+
+#include "geometry.h"
+
+/* The version of this header; it changes whenever a policy must be rebuilt. */
+#define TAGSTORAGE_ABI		1
+#define TAGSTORAGE_NAME_MAX	16
+/* A policy is loaded on demand by this alias: MODULE_ALIAS_TAGSTORAGE("cma"). */
+#define TAGSTORAGE_ALIAS	"tagstorage-policy-"
+#define MODULE_ALIAS_TAGSTORAGE(name)	MODULE_ALIAS(TAGSTORAGE_ALIAS name)
+
+struct page;
+struct tagstorage_region;
+
+/**
+ * struct tagstorage_policy - a reservation policy
+ */
+struct tagstorage_policy {
+	/**
+	 * @give: (required) make one page usable. The page is as free_reserved_page()
+	 * wants it: PageReserved, one reference, not managed; its tag lines are
+	 * clean. When this returns, the page belongs to the page allocator, which
+	 * may hand it out for requests with __GFP_LENDABLE only, and from where it
+	 * must come back through __free_pages().
+	 */
+	void (*give)(struct tagstorage_region *region, struct page *page);
+
+	/**
+	 * @may_lend: (optional) may this block, which holds no tags now, be lent?
+	 * Without it, every block may. A block that is refused is asked for again
+	 * when it next stops holding tags.
+	 */
+	bool (*may_lend)(struct tagstorage_region *region, u64 block);
+
+	/**
+	 * @suits: (optional) can this policy serve the region? NULL if so, else the
+	 * reason, as the rest of a sentence that begins with the region's name. The
+	 * region then stays a carve-out.
+	 */
+	const char *(*suits)(struct tagstorage_region *region);
+
+	/**
+	 * @attach: (optional) the region is going to be lent. 0, or a negative
+	 * errno, and the region stays a carve-out.
+	 */
+	int (*attach)(struct tagstorage_region *region);
+
+	/**
+	 * @detach: (optional) nothing of the region is given any more. Blocks for
+	 * which tagstorage_block_is_out() is true could not be evicted yet. The
+	 * engine goes on trying and takes their pages as soon as they are free.
+	 */
+	void (*detach)(struct tagstorage_region *region);
+
+	/** @name: (required) as it stands in sysfs: letters, digits, `_`. */
+	const char *name;
+
+	/** @owner: (required) THIS_MODULE. */
+	struct module *owner;
+
+	/** @abi: (required) TAGSTORAGE_ABI, as it was when the policy was built. */
+	unsigned int abi;
+
+	/** @list: the engine's. */
+	struct list_head list;
+};
+
+/**
+ * tagstorage_policy_register - make a policy known, and the active one
+ * @policy: the policy; stays valid until it is unregistered
+ *
+ * The policy becomes active if `carveout` was (unless the engine's parameter
+ * `activate` is off); otherwise it is a choice in sysfs. A policy that suits no
+ * region is registered, but not activated, and the log says why.
+ *
+ * Context: may sleep.
+ * Return: 0; -EINVAL if something required is missing or malformed; -EPROTO if
+ * it was built for another @abi; -EEXIST if the name is taken. The log names the
+ * policy and says what is wrong.
+ */
+int tagstorage_policy_register(struct tagstorage_policy *policy);
+
+/**
+ * tagstorage_policy_unregister - forget a policy
+ * @policy: a registered policy
+ *
+ * If it is the active one, `carveout` takes over and what is lent is taken back.
+ * Pages that cannot be evicted at once stay in the engine's care. Never fails.
+ *
+ * Context: may sleep.
+ */
+void tagstorage_policy_unregister(struct tagstorage_policy *policy);
+
+/**
+ * tagstorage_region_geometry - where the region's blocks are
+ * @region: the region
+ *
+ * Return: the geometry; constant, valid as long as the engine is loaded.
+ */
+const struct tagstorage_geometry *
+tagstorage_region_geometry(const struct tagstorage_region *region);
+
+/**
+ * tagstorage_block_is_out - is the block usable as ordinary memory, if only in part?
+ * @region: the region
+ * @block: index of the block
+ *
+ * Context: any. The answer may be out of date when it arrives, except in the
+ * callbacks of the policy, where nothing is given meanwhile.
+ */
+bool tagstorage_block_is_out(const struct tagstorage_region *region, u64 block);
+
+#endif /* TAGSTORAGE_H */

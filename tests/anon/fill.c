@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * anon/fill.c - fills memory with a pattern, and verifies it until it is told to stop
+ *
+ * usage: fill [--leave MIB] [--size MIB] [--file PATH] [--seed N] [--ready PATH] [--lent PAGES]
+ *
+ *   --leave MIB   fills until nothing is left, which is when lent tag storage is used, then frees ordinary
+ *                 memory again until that much is free (default: 64)
+ *   --size MIB    fills that much instead
+ *   --file PATH   fills this file (--size is needed) and so the page cache, instead of anonymous memory
+ *   --seed N      of the pattern and of the random choices (default: 1)
+ *   --ready PATH  makes this file when memory is full
+ *   --lent PAGES  fails if fewer pages of the filled memory lie on tag storage then
+ *
+ * Memory is untagged; each word of it depends on its address and on how often its page was written. From
+ * then on fill goes round: it verifies all of it, writes some pages anew, frees others and fills them
+ * again. SIGTERM ends it, after everything was verified once more.
+ *
+ * Prints what was filled, the first word that is not as it was written (address, where it lies, expected,
+ * found) and how many there are. Exit status: 0 if every word was right, 1 if not, 2 on other errors.
+ */
+
+#define _GNU_SOURCE
+#include <getopt.h>
+#include <signal.h>
+
+#include "common.h"
+
+#define STEP_PAGES	1024	/* verified in one go; then SIGTERM is looked at */
+#define RUN_PAGES	16	/* freed in one go */
+#define WATERMARK_SLACK	MIB
+
+struct memory {
+	int file;		/* -1: anonymous memory */
+	char *start;
+	size_t pages;
+	uint8_t *writes;	/* for each page: how often it was written; 0: not there */
+	uint64_t seed;
+	uint64_t random;
+	uint64_t destroyed;	/* words found wrong so far */
+	struct region regions[MAX_REGIONS];
+	unsigned int region_count;
+};
+
+static volatile sig_atomic_t stop;
+
+static void on_term(int signal)
+{
+	(void)signal;
+	stop = 1;
+}
+
+static uint64_t key_of(const struct memory *m, size_t page)
+{
+	uint64_t state = m->seed ^ (uint64_t)m->writes[page] << 32;
+
+	return random64(&state);
+}
+
+/* What word @index of the memory holds. */
+static uint64_t expected(uint64_t key, uint64_t index)
+{
+	return (index ^ key) * 0x9e3779b97f4a7c15ULL;
+}
+
+static void write_page(struct memory *m, size_t page)
+{
+	uint64_t buffer[WORDS], key;
+	uint64_t *words = m->file < 0 ? (uint64_t *)(m->start + page * PAGE) : buffer;
+
+	m->writes[page] = m->writes[page] % 255 + 1;
+	key = key_of(m, page);
+	for (size_t i = 0; i < WORDS; i++)
+		words[i] = expected(key, page * WORDS + i);
+	if (m->file >= 0 && pwrite(m->file, buffer, PAGE, page * PAGE) != (ssize_t)PAGE)
+		die("the file can't be written: %s", strerror(errno));
+}
+
+static void report(const struct memory *m, size_t page, size_t word, uint64_t wanted, uint64_t found)
+{
+	uint64_t pfn;
+
+	if (m->file >= 0) {
+		printf("fill: offset %#zx of the file: %#018" PRIx64 " instead of %#018" PRIx64 "\n",
+		       page * PAGE + word * 8, found, wanted);
+		return;
+	}
+	pfn = get_pfn(m->start + page * PAGE);
+	printf("fill: address %p (physical %#" PRIx64 ", %s, written %u times): %#018" PRIx64
+	       " instead of %#018" PRIx64 "\n", m->start + page * PAGE + word * 8, pfn * PAGE + word * 8,
+	       on_storage(m->regions, m->region_count, pfn) ? "tag storage" : "ordinary memory",
+	       m->writes[page], found, wanted);
+}
+
+static void verify_page(struct memory *m, size_t page)
+{
+	uint64_t buffer[WORDS], key, wrong = 0;
+	const uint64_t *words = m->file < 0 ? (uint64_t *)(m->start + page * PAGE) : buffer;
+
+	if (!m->writes[page])
+		return;
+	if (m->file >= 0 && pread(m->file, buffer, PAGE, page * PAGE) != (ssize_t)PAGE)
+		die("the file can't be read: %s", strerror(errno));
+	key = key_of(m, page);
+	for (size_t i = 0; i < WORDS; i++)
+		wrong |= words[i] ^ expected(key, page * WORDS + i);
+	if (!wrong)
+		return;
+	for (size_t i = 0; i < WORDS; i++) {
+		uint64_t wanted = expected(key, page * WORDS + i);
+		uint64_t found = words[i];
+
+		if (found != wanted && !m->destroyed++)
+			report(m, page, i, wanted, found);
+	}
+	fflush(stdout);
+}
+
+static void free_page(struct memory *m, size_t page)
+{
+	if (madvise(m->start + page * PAGE, PAGE, MADV_DONTNEED))
+		die("memory can't be freed: %s", strerror(errno));
+	m->writes[page] = 0;
+}
+
+static bool is_lent(const struct memory *m, size_t page)
+{
+	return on_storage(m->regions, m->region_count, get_pfn(m->start + page * PAGE));
+}
+
+/* Sums of all zones' watermarks, in bytes. */
+static void get_watermarks(uint64_t *low, uint64_t *high)
+{
+	FILE *file = fopen("/proc/zoneinfo", "r");
+	char line[256];
+	uint64_t number;
+
+	if (!file)
+		die("/proc/zoneinfo can't be read");
+	*low = 0;
+	*high = 0;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, " low %" SCNu64, &number) == 1)
+			*low += number * PAGE;
+		else if (sscanf(line, " high %" SCNu64, &number) == 1)
+			*high += number * PAGE;
+	}
+	fclose(file);
+}
+
+/* How much more can be filled before nothing is left but what the kernel needs. */
+static uint64_t room(void)
+{
+	uint64_t free = meminfo("MemFree");
+	uint64_t lent = total("free_pages") * PAGE;
+	uint64_t low, high, ordinary;
+
+	get_watermarks(&low, &high);
+	ordinary = free > lent ? free - lent : 0;
+	if (ordinary > high + WATERMARK_SLACK)
+		return ordinary - high - WATERMARK_SLACK + lent;
+	/* Tag storage is used last; but not at the cost of the kernel's reserves. */
+	if (ordinary > (low + high) / 2)
+		return lent;
+	return 0;
+}
+
+static void fill_all(struct memory *m)
+{
+	uint64_t left;
+	size_t page = 0;
+
+	while (page < m->pages && (left = room()) > WATERMARK_SLACK && !stop) {
+		/* Slower where it gets narrow. */
+		for (left = left / PAGE / 4; left && page < m->pages; left--)
+			write_page(m, page++);
+	}
+}
+
+/* Frees ordinary memory, half of it in whole huge pages, half of it scattered, until @leave bytes are free. */
+static void leave_free(struct memory *m, uint64_t leave)
+{
+	uint64_t free = meminfo("MemFree") - total("free_pages") * PAGE;
+	uint64_t missing = free < leave ? (leave - free) / PAGE : 0;
+	uint64_t in_runs = missing / 2;
+
+	while (missing) {
+		size_t run = missing > in_runs ? HUGE_PAGES : RUN_PAGES;
+		size_t page = below(&m->random, m->pages / run) * run;
+
+		for (size_t i = 0; i < run && missing; i++) {
+			if (!m->writes[page + i] || is_lent(m, page + i))
+				continue;
+			free_page(m, page + i);
+			missing--;
+		}
+	}
+}
+
+static void fill_some(struct memory *m)
+{
+	for (size_t page = 0; page < m->pages && !stop; page++)
+		write_page(m, page);
+}
+
+static size_t count_pages(const struct memory *m, bool lent_only)
+{
+	static uint64_t pfns[STEP_PAGES];
+	size_t count = 0;
+
+	for (size_t page = 0; page < m->pages; page += STEP_PAGES) {
+		size_t nr = m->pages - page < STEP_PAGES ? m->pages - page : STEP_PAGES;
+
+		if (lent_only)
+			get_pfns(m->start + page * PAGE, pfns, nr);
+		for (size_t i = 0; i < nr; i++)
+			count += m->writes[page + i] &&
+				 (!lent_only || on_storage(m->regions, m->region_count, pfns[i]));
+	}
+	return count;
+}
+
+/* Writes some pages anew; frees some, and fills them again. */
+static void churn(struct memory *m)
+{
+	for (size_t i = 0; i < 16; i++) {
+		size_t page = below(&m->random, m->pages);
+
+		if (!m->writes[page])
+			continue;
+		verify_page(m, page);
+		if (i % 2 && m->file < 0) {
+			uint8_t writes = m->writes[page];
+
+			free_page(m, page);
+			m->writes[page] = writes;
+		}
+		write_page(m, page);
+	}
+}
+
+static void verify_all(struct memory *m)
+{
+	for (size_t page = 0; page < m->pages; page++)
+		verify_page(m, page);
+}
+
+/* Until SIGTERM; returns how often all memory was gone through. */
+static size_t go_round(struct memory *m)
+{
+	for (size_t rounds = 0;; rounds++) {
+		for (size_t page = 0; page < m->pages; page++) {
+			if (page % STEP_PAGES == 0) {
+				if (stop)
+					return rounds;
+				churn(m);
+			}
+			verify_page(m, page);
+		}
+	}
+}
+
+static void get_memory(struct memory *m, const char *path)
+{
+	if (path) {
+		m->file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		if (m->file < 0)
+			die("%s can't be made: %s", path, strerror(errno));
+	} else {
+		m->file = -1;
+		m->start = mmap(NULL, m->pages * PAGE, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (m->start == MAP_FAILED)
+			die("there is no memory: %s", strerror(errno));
+		madvise(m->start, m->pages * PAGE, MADV_NOHUGEPAGE);
+	}
+	m->writes = mmap(NULL, m->pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m->writes == MAP_FAILED)
+		die("there is no memory: %s", strerror(errno));
+	m->region_count = get_regions(m->regions);
+}
+
+static void get_ready(struct memory *m, const char *ready, size_t needed)
+{
+	size_t lent = m->file < 0 ? count_pages(m, true) : 0;
+	int file;
+
+	printf("fill: %zu MiB filled, %zu pages of it on tag storage; free: %" PRIu64
+	       " MiB, of which %" PRIu64 " pages of tag storage\n", count_pages(m, false) * PAGE / MIB, lent,
+	       meminfo("MemFree") / MIB, total("free_pages"));
+	fflush(stdout);
+	if (lent < needed) {
+		printf("fill: too little lies on tag storage: %zu pages are needed\n", needed);
+		exit(2);
+	}
+	if (ready) {
+		file = open(ready, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		if (file < 0)
+			die("%s can't be made: %s", ready, strerror(errno));
+		close(file);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "leave", required_argument, NULL, 'l' },
+		{ "size", required_argument, NULL, 's' },
+		{ "file", required_argument, NULL, 'f' },
+		{ "seed", required_argument, NULL, 'r' },
+		{ "ready", required_argument, NULL, 'o' },
+		{ "lent", required_argument, NULL, 'n' },
+		{ NULL, 0, NULL, 0 }
+	};
+	struct memory m = { .seed = 1 };
+	const char *path = NULL, *ready = NULL;
+	size_t leave = 64, size = 0, needed = 0, rounds;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'l':
+			leave = strtoul(optarg, NULL, 0);
+			break;
+		case 's':
+			size = strtoul(optarg, NULL, 0);
+			break;
+		case 'f':
+			path = optarg;
+			break;
+		case 'r':
+			m.seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'o':
+			ready = optarg;
+			break;
+		case 'n':
+			needed = strtoul(optarg, NULL, 0);
+			break;
+		default:
+			return 2;
+		}
+	}
+	if (path && !size)
+		die("--file needs --size");
+	if (signal(SIGTERM, on_term) == SIG_ERR)
+		die("SIGTERM can't be caught");
+
+	m.random = m.seed;
+	m.pages = (size ? size * MIB : meminfo("MemTotal")) / PAGE;
+	get_memory(&m, path);
+	if (size) {
+		fill_some(&m);
+	} else {
+		fill_all(&m);
+		leave_free(&m, leave * MIB);
+	}
+	get_ready(&m, ready, needed);
+	rounds = go_round(&m);
+	verify_all(&m);
+	printf("fill: %zu MiB verified, %zu rounds and the last, %" PRIu64 " words destroyed\n",
+	       count_pages(&m, false) * PAGE / MIB, rounds, m.destroyed);
+	return m.destroyed ? 1 : 0;
+}
