@@ -188,7 +188,7 @@ class Run:
         modules = tool("modules", options.kernel) if options.policy != "none" else None
         kernel = tool("kernel", options.kernel)
         root = tool("rootfs")
-        programs = tool("build-guest")
+        programs = tool("build-guest", "guest")
 
         os.makedirs(self.path("run", "state"))
         shutil.copytree(os.path.join(programs, "guest"), self.path("run", "bin"))
@@ -212,11 +212,13 @@ class Run:
         arguments = machine.machine_arguments(profile, self.cpus)
         arguments[1] += ",memory-backend=ram"
         arguments += [
+            "-m", f"{profile.ram_size // machine.MIB}M",
             "-object", f"memory-backend-file,id=ram,mem-path={self.ram},size={profile.ram_size},share=on",
             *machine.boot_arguments(self.path("Image"), self.path("dtb"), self.path("code")),
             "-monitor", "none", "-serial", f"file:{self.console.path}",
             "-drive", f"if=none,id=root,format=raw,readonly=on,file={root}",
-            "-device", "virtio-blk-device,drive=root",
+            # The first bus is probed first, and so the root is /dev/vda whatever else there is.
+            "-device", "virtio-blk-device,drive=root,bus=virtio-mmio-bus.0",
         ]
         if profile.icount:
             arguments += ["-icount", "shift=0"]
@@ -313,7 +315,10 @@ class Run:
                     TAGSTORAGE_WIRING=machine.wiring_table(self.profile))
 
     def watch(self, qemu, listener):
-        """Until the machine ends: copies output, reads the console. True if the bound was reached."""
+        """
+        Copies output and reads the console until the machine ends, or its time does: the bound (then
+        returns True), or what it gets after a fatal report.
+        """
         limit = self.options.timeout * self.profile.slow * (DEBUG_SLOWDOWN if self.is_debug() else 1)
         deadline = time.monotonic() + limit if self.options.timeout else float("inf")
         selector = selectors.DefaultSelector()
@@ -357,7 +362,7 @@ class Run:
         granules = (self.state("granules") or "").strip()
         if granules == "1":
             return NO_MACHINE, "this QEMU keeps one tag for a whole page; version 8.1 or newer is needed"
-        if granules == "2":
+        if granules == "2" and "nomte" not in self.options.append:
             return NO_MACHINE, "the machine has no MTE"
         if self.state("load-failed") is not None:
             return NOT_LOADED, f"policy {self.options.policy} was not loaded: {self.state('load-failed')}"
@@ -402,8 +407,7 @@ class Run:
             cleanup.callback(qemu.wait)
             cleanup.callback(qemu.kill)
             hung = self.watch(qemu, listener)
-            if hung:
-                qemu.kill()
+            qemu.kill()
             qemu.wait()
             self.console.read()
             return self.judge(qemu, hung)
@@ -417,6 +421,8 @@ def run(options, sink=None):
         status, reason = one.run()
     except LabError as error:
         status, reason = NO_MACHINE, str(error)
+    except subprocess.CalledProcessError as error:
+        status, reason = NO_MACHINE, f"{error.cmd[0]} failed"
     console = "\n".join(one.console.lines) if one.console else ""
     return Result(status, reason, b"".join(parts).decode("utf-8", "replace"), console)
 

@@ -68,10 +68,16 @@ package_version() {
 	dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null | sed -n 's/^installed //p'
 }
 
-# mirror SUITE - where apt has Debian's packages from
+# mirror SUITE - where apt has the packages of a suite of Debian's from, by the name that apt's sources
+# call it or by its codename
 mirror() {
-	# shellcheck disable=SC2016 # apt's own variable
-	apt-get indextargets --format '$(REPO_URI)' "Release: $1" "Created-By: Packages" | head -n 1
+	local field uri
+	for field in Release Codename; do
+		# shellcheck disable=SC2016 # apt's own variable
+		uri=$(apt-get indextargets --format '$(REPO_URI)' "$field: $1" "Created-By: Packages" | head -n 1)
+		[ -z "$uri" ] || break
+	done
+	echo "$uri"
 }
 
 # kernel_version - the version of the kernel's source package
@@ -84,13 +90,13 @@ kernel_version() {
 
 # kernel_source - unpacks the kernel's source, once per version, and prints where; nobody may write there
 kernel_source() (
-	version=$(kernel_version)
-	folder=$CACHE/src/linux-$version
+	current=$(kernel_version)
+	folder=$CACHE/src/linux-$current
 	if [ ! -e "$folder" ]; then
 		lock kernel-source
 	fi
 	if [ ! -e "$folder" ]; then
-		say "unpacking $KERNEL_PACKAGE $version"
+		say "unpacking $KERNEL_PACKAGE $current"
 		rm -rf "$CACHE"/src/*
 		mkdir -p "$folder.new"
 		tar -C "$folder.new" --strip-components=1 -xf "/usr/src/$KERNEL_PACKAGE.tar.xz"

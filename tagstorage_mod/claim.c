@@ -57,11 +57,12 @@ bool tagstorage_capture(struct page *page, unsigned int nr)
 {
 	u64 pfn = page_to_pfn(page);
 	struct tagstorage_region *region = tagstorage_region_of_storage(pfn);
+	u64 block;
 
 	if (likely(!region))
 		return false;
-	switch (tagstorage_block_state(region,
-			tagstorage_block_of_storage(&region->geo, pfn))) {
+	block = tagstorage_block_of_storage(&region->geo, pfn);
+	switch (tagstorage_block_state(region, block)) {
 	case TAGSTORAGE_CLAIMING:
 	case TAGSTORAGE_DRAINING:
 		if (WARN_ON_ONCE(nr > 1))
@@ -334,6 +335,18 @@ static void claim_undo(struct tagstorage_region *region, u64 block,
 	free_uncaptured(&pages);
 }
 
+/* A page with a memory error never becomes free: the block is lost for tags. */
+static bool is_poisoned(struct tagstorage_region *region, u64 block)
+{
+	struct page *page;
+	u32 i;
+
+	for_each_block_page(page, region, block, i)
+		if (PageHWPoison(page))
+			return true;
+	return false;
+}
+
 /* Claim a block, whoever uses it. 0: it is reserved, with a pin. */
 static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
 {
@@ -341,6 +354,8 @@ static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
 	unsigned int migrated = 0;
 	int round;
 
+	if (is_poisoned(region, block))
+		return -EBUSY;
 	if (!tagstorage_block_change(region, block, before,
 				     TAGSTORAGE_CLAIMING)) {
 		before = TAGSTORAGE_DRAINING;

@@ -188,6 +188,7 @@ unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
 extern atomic_long_t tagstorage_nr_replaced;
 extern atomic_long_t tagstorage_nr_waited;
 vm_fault_t tagstorage_replace(struct vm_fault *vmf, struct folio *folio);
+vm_fault_t tagstorage_wait(struct vm_fault *vmf);
 
 /* lend.c */
 extern struct mutex tagstorage_lend_mutex;
@@ -197,6 +198,7 @@ int tagstorage_lend_start(const struct tagstorage_policy *policy);
 void tagstorage_lend_stop(const struct tagstorage_policy *policy);
 void tagstorage_lend_exit(void);
 const char *tagstorage_lend_state(void);
+bool tagstorage_lend_bar(bool bar);
 
 /* registry.c */
 int tagstorage_policy_select(const char *name);

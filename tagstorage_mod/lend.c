@@ -44,6 +44,8 @@ DEFINE_MUTEX(tagstorage_lend_mutex);
 
 /* The hooks for lent pages are on. Read without the mutex only as a hint. */
 static bool tagstorage_lending;
+/* Nothing may begin to be lent. Guarded by tagstorage_lend_mutex. */
+static bool lending_barred;
 
 static void lend_work(struct work_struct *work);
 static DECLARE_DELAYED_WORK(tagstorage_lend_work, lend_work);
@@ -86,8 +88,8 @@ static void lend_region(const struct tagstorage_policy *policy,
 	unsigned long block;
 
 	for_each_set_bit(block, region->idle, region->geo.nr_blocks) {
-		/* The bit first: who makes it idle again notes it again. */
 		clear_bit(block, region->idle);
+		/* The bit before the state: who makes it idle again notes it. */
 		smp_mb__after_atomic();
 		lend_block(policy, region, block);
 		cond_resched();
@@ -101,8 +103,6 @@ static bool drain_block(struct tagstorage_region *region, u64 block)
 	unsigned long flags;
 	bool back;
 
-	tagstorage_block_change(region, block, TAGSTORAGE_LENT,
-				TAGSTORAGE_DRAINING);
 	spin_lock_irqsave(&zone->lock, flags);
 	if (!tagstorage_block_change(region, block, TAGSTORAGE_DRAINING,
 				     TAGSTORAGE_CLAIMING)) {
@@ -122,8 +122,12 @@ static bool drain_block(struct tagstorage_region *region, u64 block)
 	return back;
 }
 
-/* One pass: take what is free, move the others. Returns how many came back. */
-static u64 drain_pass(struct tagstorage_region *region)
+/*
+ * One pass: take what is free, move the others. With @lent, what is lent is drained
+ * as well; else only what an earlier policy left behind. Returns how many blocks
+ * came back.
+ */
+static u64 drain_pass(struct tagstorage_region *region, bool lent)
 {
 	unsigned int isolated = 0;
 	LIST_HEAD(folios);
@@ -131,6 +135,12 @@ static u64 drain_pass(struct tagstorage_region *region)
 
 	for (block = 0; block < region->geo.nr_blocks; block++) {
 		if (!tagstorage_block_is_out(region, block))
+			continue;
+		if (lent)
+			tagstorage_block_change(region, block, TAGSTORAGE_LENT,
+						TAGSTORAGE_DRAINING);
+		else if (tagstorage_block_state(region, block) !=
+			 TAGSTORAGE_DRAINING)
 			continue;
 		if (drain_block(region, block)) {
 			back++;
@@ -151,16 +161,14 @@ static u64 drain_pass(struct tagstorage_region *region)
 
 static void drain_region(struct tagstorage_region *region, int passes)
 {
-	u64 back = 0;
-	long left;
+	u64 back = drain_pass(region, true);
 
-	do {
-		back += drain_pass(region);
-		left = atomic_long_read(&region->out);
-		if (left)
-			lru_add_drain_all();
-	} while (left && --passes);
-	trace_tagstorage_drain(region->index, back, left);
+	while (atomic_long_read(&region->out) && --passes) {
+		lru_add_drain_all();
+		back += drain_pass(region, true);
+	}
+	trace_tagstorage_drain(region->index, back,
+			       atomic_long_read(&region->out));
 }
 
 static bool any_out(void)
@@ -180,16 +188,41 @@ static int lend_begin(void)
 
 	if (tagstorage_lending)
 		return 0;
+	if (lending_barred) {
+		pr_err("can't lend during hibernation\n");
+		return -EPERM;
+	}
 	if (!try_module_get(THIS_MODULE))
 		return -ENODEV;
 	ret = tag_storage_lend_begin();
-	if (ret) {
+	if (ret == -EBUSY)
 		pr_err("can't lend while tagged pages are in swap: run swapoff -a, then swapon -a once storage is lent\n");
+	else if (ret)
+		pr_err("can't lend while a virtual machine with MTE exists: end it first\n");
+	if (ret)
 		module_put(THIS_MODULE);
-		return ret;
-	}
-	WRITE_ONCE(tagstorage_lending, true);
-	return 0;
+	else
+		WRITE_ONCE(tagstorage_lending, true);
+	return ret;
+}
+
+/**
+ * tagstorage_lend_bar - begin no lending for now
+ * @bar: from now on, or allow it again
+ *
+ * Context: may sleep.
+ * Return: false if it is too late: something is lent.
+ */
+bool tagstorage_lend_bar(bool bar)
+{
+	bool ok;
+
+	mutex_lock(&tagstorage_lend_mutex);
+	ok = !bar || !tagstorage_lending;
+	if (ok)
+		lending_barred = bar;
+	mutex_unlock(&tagstorage_lend_mutex);
+	return ok;
 }
 
 /* If nothing is out any more, turn the hooks for lent pages off. */
@@ -202,23 +235,45 @@ static void lend_end(void)
 	module_put(THIS_MODULE);
 }
 
+static bool any_draining(const struct tagstorage_region *region)
+{
+	u64 block;
+
+	for (block = 0; block < region->geo.nr_blocks; block++)
+		if (tagstorage_block_state(region, block) ==
+		    TAGSTORAGE_DRAINING)
+			return true;
+	return false;
+}
+
+/* Lend what is idle; go on draining what an earlier policy left behind. */
+static bool work_region(const struct tagstorage_policy *policy,
+			struct tagstorage_region *region)
+{
+	if (region->attached) {
+		drain_pass(region, false);
+		lend_region(policy, region);
+		return any_draining(region);
+	}
+	if (atomic_long_read(&region->out))
+		drain_region(region, 1);
+	return atomic_long_read(&region->out);
+}
+
 static void lend_work(struct work_struct *work)
 {
 	const struct tagstorage_policy *policy;
 	struct tagstorage_region *region;
+	bool left = false;
 	unsigned int i;
 
 	mutex_lock(&tagstorage_lend_mutex);
 	policy = tagstorage_policy_active();
-	tagstorage_for_each_region(region, i) {
-		if (region->attached)
-			lend_region(policy, region);
-		else if (atomic_long_read(&region->out))
-			drain_region(region, 1);
-		if (!region->attached && atomic_long_read(&region->out))
-			queue_delayed_work(system_unbound_wq,
-					   &tagstorage_lend_work, DRAIN_RETRY);
-	}
+	tagstorage_for_each_region(region, i)
+		left |= work_region(policy, region);
+	if (left)
+		queue_delayed_work(system_unbound_wq, &tagstorage_lend_work,
+				   DRAIN_RETRY);
 	lend_end();
 	mutex_unlock(&tagstorage_lend_mutex);
 }
@@ -294,6 +349,8 @@ int tagstorage_lend_start(const struct tagstorage_policy *policy)
 	tagstorage_for_each_region(region, i)
 		if (region->attached)
 			lend_region(policy, region);
+	/* Blocks that an earlier policy could not get back are the worker's. */
+	tagstorage_lend_kick();
 	lend_end();
 	return attached ? 0 : ret;
 }

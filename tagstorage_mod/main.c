@@ -38,6 +38,7 @@ static const struct tag_storage_ops tagstorage_ops = {
 	.storage	= tagstorage_is_storage,
 	.claim		= tagstorage_claim,
 	.replace	= tagstorage_replace,
+	.wait		= tagstorage_wait,
 };
 
 static bool tagged_unprepared(struct page *page)
@@ -122,11 +123,18 @@ static struct notifier_block memory_nb = {
 static int pm_callback(struct notifier_block *nb, unsigned long action,
 		       void *unused)
 {
-	if (action != PM_HIBERNATION_PREPARE ||
-	    !strcmp(tagstorage_lend_state(), "carveout"))
+	switch (action) {
+	case PM_HIBERNATION_PREPARE:
+		if (tagstorage_lend_bar(true))
+			return NOTIFY_OK;
+		pr_err("no hibernation while tag storage is lent: echo carveout > /sys/kernel/mm/tagstorage/policy first\n");
+		return NOTIFY_BAD;
+	case PM_POST_HIBERNATION:
+		tagstorage_lend_bar(false);
 		return NOTIFY_OK;
-	pr_err("no hibernation while tag storage is lent: echo carveout > /sys/kernel/mm/tagstorage/policy first\n");
-	return NOTIFY_BAD;
+	default:
+		return NOTIFY_DONE;
+	}
 }
 
 static struct notifier_block pm_nb = {

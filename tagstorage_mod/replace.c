@@ -66,8 +66,16 @@ static bool replace_folio(struct folio *folio)
 	return moved;
 }
 
-/* Nothing worked this time. Sleep a little, without the locks if possible. */
-static vm_fault_t fault_wait(struct vm_fault *vmf)
+/**
+ * tagstorage_wait - tag_storage_ops.wait
+ * @vmf: the fault
+ *
+ * Context: may sleep; mmap or VMA lock held for reading, released if possible.
+ * Killable: the first try of a fault returns with the lock released, which is where
+ * the architecture looks for a fatal signal.
+ * Return: 0 or VM_FAULT_RETRY.
+ */
+vm_fault_t tagstorage_wait(struct vm_fault *vmf)
 {
 	vm_fault_t ret = 0;
 
@@ -91,5 +99,5 @@ static vm_fault_t fault_wait(struct vm_fault *vmf)
  */
 vm_fault_t tagstorage_replace(struct vm_fault *vmf, struct folio *folio)
 {
-	return replace_folio(folio) ? 0 : fault_wait(vmf);
+	return replace_folio(folio) ? 0 : tagstorage_wait(vmf);
 }

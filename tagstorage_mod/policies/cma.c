@@ -21,7 +21,9 @@
  * much page cache is better off with another policy. Whole pageblocks only (2 MiB
  * with 4 KiB pages, 512 MiB with 64 KiB pages): what is left at the ends of a
  * region stays a carve-out. Pages of tag storage bypass the per-CPU lists, so each
- * one that is allocated or freed takes the zone lock.
+ * one that is allocated or freed takes the zone lock. Free page reporting stops at
+ * the first lent page of the CMA lists. A pageblock of which a page could not be
+ * evicted when the policy went stays MIGRATE_CMA until the policy comes back.
  *
  * Production ready? It is the policy that everything is tested with.
  */

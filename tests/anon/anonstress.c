@@ -44,6 +44,8 @@
 #define SMALL_PAGES	48
 #define MAX_AREAS	64
 #define CHILD_OPS	40
+#define ARENAS		0x1000000000UL
+#define ARENA		(256 * MIB)
 
 #define MPOL_BIND	2
 #define MPOL_MF_MOVE	2
@@ -160,6 +162,28 @@ static void *get_memory(size_t size, int prot, void *address)
 	if (memory == MAP_FAILED)
 		failed("mmap");
 	return memory;
+}
+
+/*
+ * New mappings go to random places of the thread's own part of the address space, which are used again and
+ * again: where one thread unmaps, no other may map in between.
+ */
+static char *new_place(size_t pages, int prot)
+{
+	char *arena = (char *)ARENAS + (self->process * settings.threads + self->thread) * ARENA;
+	size_t align = pages < HUGE_PAGES ? PAGE : HUGE;
+
+	for (unsigned int i = 0; i < 1000; i++) {
+		char *wanted = arena + pick((ARENA - HUGE) / align) * align;
+		char *place = mmap(wanted, pages * PAGE, prot,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+		if (place == wanted)
+			return place;
+		if (place != MAP_FAILED || errno != EEXIST)
+			break;
+	}
+	failed("mmap");
 }
 
 /* Areas */
@@ -307,24 +331,12 @@ static void op_map(void)
 	size_t pages = pick(8) ? 1 + pick(SMALL_PAGES) : HUGE_PAGES;
 	struct area *area = new_area(pages);
 	bool mte = pick(2);
-	char *start;
 
 	if (!area)
 		return;
-	if (pages == HUGE_PAGES) {
-		char *room = get_memory(2 * HUGE, PROT_NONE, NULL);
-
-		start = room + (-(uint64_t)room & (HUGE - 1));
-		if ((start > room && munmap(room, start - room)) ||
-		    munmap(start + HUGE, room + HUGE - start))
-			failed("munmap");
-		get_memory(HUGE, prot_of(READ_WRITE, mte), start);
-		if (settings.thp && pick(4) && madvise(start, HUGE, MADV_HUGEPAGE))
-			failed("madvise(MADV_HUGEPAGE)");
-	} else {
-		start = get_memory(pages * PAGE, prot_of(READ_WRITE, mte), NULL);
-	}
-	area->start = start;
+	area->start = new_place(pages, prot_of(READ_WRITE, mte));
+	if (pages == HUGE_PAGES && settings.thp && pick(4) && madvise(area->start, HUGE, MADV_HUGEPAGE))
+		failed("madvise(MADV_HUGEPAGE)");
 	set_pages(&(struct range){ area, 0, pages }, READ_WRITE, mte);
 }
 
@@ -508,7 +520,7 @@ static void op_remap(void)
 	area = new_area(pages);
 	if (!area)
 		return;
-	area->start = get_memory(pages * PAGE, PROT_NONE, NULL);
+	area->start = new_place(pages, PROT_NONE);
 	target = mremap(page_address(r.area, r.first), pages * PAGE, pages * PAGE,
 			MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, area->start);
 	if (target == MAP_FAILED) {
@@ -533,7 +545,7 @@ static void op_relocate(void)
 
 	if (!area)
 		return;
-	place = get_memory(area->pages * PAGE, PROT_NONE, NULL);
+	place = new_place(area->pages, PROT_NONE);
 	target = mremap(area->start, area->pages * PAGE, area->pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
 			place);
 	if (target == MAP_FAILED) {
@@ -768,7 +780,7 @@ static void get_settings(int argc, char **argv)
 	struct timespec now;
 	int option;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_REALTIME, &now);
 	settings.seed = now.tv_nsec ^ (uint64_t)now.tv_sec << 30;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		uint64_t number = optarg ? strtoull(optarg, NULL, 0) : 0;

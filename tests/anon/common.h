@@ -47,6 +47,9 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25
 #endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP	4
 #endif
@@ -247,6 +250,59 @@ static inline uint64_t get_pfn(const void *address)
 
 	get_pfns(address, &pfn, 1);
 	return pfn;
+}
+
+/* How full memory is */
+
+/* Sums of all zones' watermarks, in bytes. */
+static inline void get_watermarks(uint64_t *min, uint64_t *high)
+{
+	FILE *file = fopen("/proc/zoneinfo", "r");
+	char line[256];
+	uint64_t number;
+
+	if (!file)
+		die("/proc/zoneinfo can't be read");
+	*min = 0;
+	*high = 0;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, " min %" SCNu64, &number) == 1)
+			*min += number * PAGE;
+		else if (sscanf(line, " high %" SCNu64, &number) == 1)
+			*high += number * PAGE;
+	}
+	fclose(file);
+}
+
+/* Bytes of ordinary memory that are free. */
+static inline uint64_t free_ordinary(void)
+{
+	uint64_t free = meminfo("MemFree"), lent = total("free_pages") * PAGE;
+
+	return free > lent ? free - lent : 0;
+}
+
+/*
+ * Pages of untagged anonymous memory that may be asked for before it is time to look again; 0 if nothing is
+ * left but what the kernel needs. Tag storage is used when ordinary memory has come down to the high
+ * watermark; so ordinary memory that is short for a moment is no end.
+ */
+static inline uint64_t room(void)
+{
+	for (unsigned int i = 0; i < 100; i++) {
+		uint64_t lent = total("free_pages") * PAGE, ordinary = free_ordinary();
+		uint64_t min, high;
+
+		get_watermarks(&min, &high);
+		if (ordinary > high + MIB)
+			return (ordinary - high) / PAGE / 2;
+		if (lent <= MIB)
+			return 0;
+		if (ordinary > min)
+			return lent / PAGE / 4;
+		usleep(10000);
+	}
+	return 0;
 }
 
 /* Random numbers: splitmix64 */

@@ -14,7 +14,8 @@
  *
  * Memory is untagged; each word of it depends on its address and on how often its page was written. From
  * then on fill goes round: it verifies all of it, writes some pages anew, frees others and fills them
- * again. SIGTERM ends it, after everything was verified once more.
+ * again. SIGTERM ends it, after everything was verified once more. SIGUSR1 makes it fill all that has become
+ * free, and free some of it, as at the start; it makes the file PATH again when that is done.
  *
  * Prints what was filled, the first word that is not as it was written (address, where it lies, expected,
  * found) and how many there are. Exit status: 0 if every word was right, 1 if not, 2 on other errors.
@@ -28,7 +29,6 @@
 
 #define STEP_PAGES	1024	/* verified in one go; then SIGTERM is looked at */
 #define RUN_PAGES	16	/* freed in one go */
-#define WATERMARK_SLACK	MIB
 
 struct memory {
 	int file;		/* -1: anonymous memory */
@@ -38,16 +38,20 @@ struct memory {
 	uint64_t seed;
 	uint64_t random;
 	uint64_t destroyed;	/* words found wrong so far */
+	uint64_t leave;		/* bytes */
+	const char *ready;
 	struct region regions[MAX_REGIONS];
 	unsigned int region_count;
 };
 
-static volatile sig_atomic_t stop;
+static volatile sig_atomic_t stop, again;
 
-static void on_term(int signal)
+static void on_signal(int signal)
 {
-	(void)signal;
-	stop = 1;
+	if (signal == SIGTERM)
+		stop = 1;
+	else
+		again = 1;
 }
 
 static uint64_t key_of(const struct memory *m, size_t page)
@@ -63,17 +67,21 @@ static uint64_t expected(uint64_t key, uint64_t index)
 	return (index ^ key) * 0x9e3779b97f4a7c15ULL;
 }
 
-static void write_page(struct memory *m, size_t page)
+static void fill_page(struct memory *m, size_t page)
 {
-	uint64_t buffer[WORDS], key;
+	uint64_t buffer[WORDS], key = key_of(m, page);
 	uint64_t *words = m->file < 0 ? (uint64_t *)(m->start + page * PAGE) : buffer;
 
-	m->writes[page] = m->writes[page] % 255 + 1;
-	key = key_of(m, page);
 	for (size_t i = 0; i < WORDS; i++)
 		words[i] = expected(key, page * WORDS + i);
 	if (m->file >= 0 && pwrite(m->file, buffer, PAGE, page * PAGE) != (ssize_t)PAGE)
 		die("the file can't be written: %s", strerror(errno));
+}
+
+static void write_page(struct memory *m, size_t page)
+{
+	m->writes[page] = m->writes[page] % 255 + 1;
+	fill_page(m, page);
 }
 
 static void report(const struct memory *m, size_t page, size_t word, uint64_t wanted, uint64_t found)
@@ -114,6 +122,8 @@ static void verify_page(struct memory *m, size_t page)
 			report(m, page, i, wanted, found);
 	}
 	fflush(stdout);
+	/* As it should be, so that a word that is destroyed once is counted once. */
+	fill_page(m, page);
 }
 
 static void free_page(struct memory *m, size_t page)
@@ -128,79 +138,19 @@ static bool is_lent(const struct memory *m, size_t page)
 	return on_storage(m->regions, m->region_count, get_pfn(m->start + page * PAGE));
 }
 
-/* Sums of all zones' watermarks, in bytes. */
-static void get_watermarks(uint64_t *low, uint64_t *high)
-{
-	FILE *file = fopen("/proc/zoneinfo", "r");
-	char line[256];
-	uint64_t number;
-
-	if (!file)
-		die("/proc/zoneinfo can't be read");
-	*low = 0;
-	*high = 0;
-	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, " low %" SCNu64, &number) == 1)
-			*low += number * PAGE;
-		else if (sscanf(line, " high %" SCNu64, &number) == 1)
-			*high += number * PAGE;
-	}
-	fclose(file);
-}
-
-/* How much more can be filled before nothing is left but what the kernel needs. */
-static uint64_t room(void)
-{
-	uint64_t free = meminfo("MemFree");
-	uint64_t lent = total("free_pages") * PAGE;
-	uint64_t low, high, ordinary;
-
-	get_watermarks(&low, &high);
-	ordinary = free > lent ? free - lent : 0;
-	if (ordinary > high + WATERMARK_SLACK)
-		return ordinary - high - WATERMARK_SLACK + lent;
-	/* Tag storage is used last; but not at the cost of the kernel's reserves. */
-	if (ordinary > (low + high) / 2)
-		return lent;
-	return 0;
-}
-
 static void fill_all(struct memory *m)
 {
-	uint64_t left;
 	size_t page = 0;
+	uint64_t left;
 
-	while (page < m->pages && (left = room()) > WATERMARK_SLACK && !stop) {
-		/* Slower where it gets narrow. */
-		for (left = left / PAGE / 4; left && page < m->pages; left--)
-			write_page(m, page++);
-	}
-}
-
-/* Frees ordinary memory, half of it in whole huge pages, half of it scattered, until @leave bytes are free. */
-static void leave_free(struct memory *m, uint64_t leave)
-{
-	uint64_t free = meminfo("MemFree") - total("free_pages") * PAGE;
-	uint64_t missing = free < leave ? (leave - free) / PAGE : 0;
-	uint64_t in_runs = missing / 2;
-
-	while (missing) {
-		size_t run = missing > in_runs ? HUGE_PAGES : RUN_PAGES;
-		size_t page = below(&m->random, m->pages / run) * run;
-
-		for (size_t i = 0; i < run && missing; i++) {
-			if (!m->writes[page + i] || is_lent(m, page + i))
+	while (page < m->pages && !stop && (left = room())) {
+		for (; left && page < m->pages; page++) {
+			if (m->writes[page])
 				continue;
-			free_page(m, page + i);
-			missing--;
+			write_page(m, page);
+			left--;
 		}
 	}
-}
-
-static void fill_some(struct memory *m)
-{
-	for (size_t page = 0; page < m->pages && !stop; page++)
-		write_page(m, page);
 }
 
 static size_t count_pages(const struct memory *m, bool lent_only)
@@ -218,6 +168,34 @@ static size_t count_pages(const struct memory *m, bool lent_only)
 				 (!lent_only || on_storage(m->regions, m->region_count, pfns[i]));
 	}
 	return count;
+}
+
+/* Frees ordinary memory, half of it in whole huge pages, half of it scattered, until @leave bytes are free. */
+static void leave_free(struct memory *m)
+{
+	uint64_t free = free_ordinary();
+	uint64_t missing = free < m->leave ? (m->leave - free) / PAGE : 0;
+	uint64_t in_runs = missing / 2;
+
+	if (missing > count_pages(m, false) / 2)
+		die("there is not enough memory to leave %" PRIu64 " MiB of it free", m->leave / MIB);
+	while (missing) {
+		size_t run = missing > in_runs ? HUGE_PAGES : RUN_PAGES;
+		size_t page = below(&m->random, m->pages / run) * run;
+
+		for (size_t i = 0; i < run && missing; i++) {
+			if (!m->writes[page + i] || is_lent(m, page + i))
+				continue;
+			free_page(m, page + i);
+			missing--;
+		}
+	}
+}
+
+static void fill_some(struct memory *m)
+{
+	for (size_t page = 0; page < m->pages && !stop; page++)
+		write_page(m, page);
 }
 
 /* Writes some pages anew; frees some, and fills them again. */
@@ -245,6 +223,27 @@ static void verify_all(struct memory *m)
 		verify_page(m, page);
 }
 
+static void get_ready(struct memory *m, size_t needed)
+{
+	size_t lent = m->file < 0 ? count_pages(m, true) : 0;
+	int file;
+
+	printf("fill: %zu MiB filled, %zu pages of it on tag storage; free: %" PRIu64
+	       " MiB, of which %" PRIu64 " pages of tag storage\n", count_pages(m, false) * PAGE / MIB, lent,
+	       meminfo("MemFree") / MIB, total("free_pages"));
+	fflush(stdout);
+	if (lent < needed) {
+		printf("fill: too little lies on tag storage: %zu pages are needed\n", needed);
+		exit(2);
+	}
+	if (m->ready) {
+		file = open(m->ready, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		if (file < 0)
+			die("%s can't be made: %s", m->ready, strerror(errno));
+		close(file);
+	}
+}
+
 /* Until SIGTERM; returns how often all memory was gone through. */
 static size_t go_round(struct memory *m)
 {
@@ -253,6 +252,12 @@ static size_t go_round(struct memory *m)
 			if (page % STEP_PAGES == 0) {
 				if (stop)
 					return rounds;
+				if (again) {
+					again = 0;
+					fill_all(m);
+					leave_free(m);
+					get_ready(m, 0);
+				}
 				churn(m);
 			}
 			verify_page(m, page);
@@ -280,27 +285,6 @@ static void get_memory(struct memory *m, const char *path)
 	m->region_count = get_regions(m->regions);
 }
 
-static void get_ready(struct memory *m, const char *ready, size_t needed)
-{
-	size_t lent = m->file < 0 ? count_pages(m, true) : 0;
-	int file;
-
-	printf("fill: %zu MiB filled, %zu pages of it on tag storage; free: %" PRIu64
-	       " MiB, of which %" PRIu64 " pages of tag storage\n", count_pages(m, false) * PAGE / MIB, lent,
-	       meminfo("MemFree") / MIB, total("free_pages"));
-	fflush(stdout);
-	if (lent < needed) {
-		printf("fill: too little lies on tag storage: %zu pages are needed\n", needed);
-		exit(2);
-	}
-	if (ready) {
-		file = open(ready, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-		if (file < 0)
-			die("%s can't be made: %s", ready, strerror(errno));
-		close(file);
-	}
-}
-
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -312,15 +296,15 @@ int main(int argc, char **argv)
 		{ "lent", required_argument, NULL, 'n' },
 		{ NULL, 0, NULL, 0 }
 	};
-	struct memory m = { .seed = 1 };
-	const char *path = NULL, *ready = NULL;
-	size_t leave = 64, size = 0, needed = 0, rounds;
+	struct memory m = { .seed = 1, .leave = 64 * MIB };
+	const char *path = NULL;
+	size_t size = 0, needed = 0, rounds;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case 'l':
-			leave = strtoul(optarg, NULL, 0);
+			m.leave = strtoul(optarg, NULL, 0) * MIB;
 			break;
 		case 's':
 			size = strtoul(optarg, NULL, 0);
@@ -332,7 +316,7 @@ int main(int argc, char **argv)
 			m.seed = strtoull(optarg, NULL, 0);
 			break;
 		case 'o':
-			ready = optarg;
+			m.ready = optarg;
 			break;
 		case 'n':
 			needed = strtoul(optarg, NULL, 0);
@@ -343,8 +327,8 @@ int main(int argc, char **argv)
 	}
 	if (path && !size)
 		die("--file needs --size");
-	if (signal(SIGTERM, on_term) == SIG_ERR)
-		die("SIGTERM can't be caught");
+	if (signal(SIGTERM, on_signal) == SIG_ERR || signal(SIGUSR1, on_signal) == SIG_ERR)
+		die("signals can't be caught");
 
 	m.random = m.seed;
 	m.pages = (size ? size * MIB : meminfo("MemTotal")) / PAGE;
@@ -353,9 +337,9 @@ int main(int argc, char **argv)
 		fill_some(&m);
 	} else {
 		fill_all(&m);
-		leave_free(&m, leave * MIB);
+		leave_free(&m);
 	}
-	get_ready(&m, ready, needed);
+	get_ready(&m, needed);
 	rounds = go_round(&m);
 	verify_all(&m);
 	printf("fill: %zu MiB verified, %zu rounds and the last, %" PRIu64 " words destroyed\n",

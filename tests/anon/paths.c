@@ -1,0 +1,1190 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * anon/paths.c - one directed test for each way in which private anonymous memory becomes tagged, is copied
+ * while it is, or ceases to be
+ *
+ * usage: paths [all | NAME...]
+ *
+ * Each test runs in a process of its own, with tag checks on. Prints "ok - NAME", "not ok - NAME: WHY" or
+ * "skip - NAME: WHY" for each; exit status 0 if none failed, else 1. Needs root; huge pages are expected
+ * to be available.
+ */
+
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "common.h"
+
+#define RW		(PROT_READ | PROT_WRITE)
+#define HALF		(HUGE_PAGES / 2)
+#define KPF_THP		22
+#define MPOL_MF_MOVE	2
+#define THREADS		8
+#define TRIES		300	/* bounds waiting for what the kernel does on its own; 0.1 s each */
+
+#define COMPACT		"/proc/sys/vm/compact_memory"
+#define SPLIT		"/sys/kernel/debug/split_huge_pages"
+#define THP		"/sys/kernel/mm/transparent_hugepage/"
+
+/* Exit statuses of a test's process */
+enum { PASSED, FAILED, SKIPPED = 4 };
+
+/* End the test's process; the reason goes to the main process. */
+__attribute__((noreturn, format(printf, 2, 3)))
+static void finish(int status, const char *format, ...)
+{
+	va_list values;
+
+	va_start(values, format);
+	vdprintf(3, format, values);
+	va_end(values);
+	_exit(status);
+}
+
+#define fail(...)	finish(FAILED, __VA_ARGS__)
+#define skip(...)	finish(SKIPPED, __VA_ARGS__)
+
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+	(void)context;
+	fail("signal %d, code %d%s, address %p", signal, info->si_code,
+	     signal == SIGSEGV && info->si_code == SEGV_MTESERR ? " (a tag did not match)" : "",
+	     info->si_addr);
+}
+
+/* Memory */
+
+static char *map(size_t pages, int prot)
+{
+	char *memory = mmap(NULL, pages * PAGE, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		fail("mmap: %s", strerror(errno));
+	madvise(memory, pages * PAGE, MADV_NOHUGEPAGE);
+	return memory;
+}
+
+/* Address space of one huge page, without its memory yet. */
+static char *map_huge(int prot)
+{
+	char *room = map(2 * HUGE_PAGES, prot);
+	char *memory = room + (-(uint64_t)room & (HUGE - 1));
+
+	if (madvise(memory, HUGE, MADV_HUGEPAGE))
+		fail("madvise(MADV_HUGEPAGE): %s", strerror(errno));
+	return memory;
+}
+
+static void protect(void *address, size_t pages, int prot)
+{
+	if (mprotect(address, pages * PAGE, prot))
+		fail("mprotect: %s", strerror(errno));
+}
+
+static bool is_huge(const void *address)
+{
+	uint64_t flags = 0;
+	int file = open("/proc/kpageflags", O_RDONLY);
+
+	if (file < 0 || pread(file, &flags, 8, get_pfn(address) * 8) != 8)
+		fail("/proc/kpageflags can't be read");
+	close(file);
+	return flags >> KPF_THP & 1;
+}
+
+static void expect_huge(const void *address, bool huge)
+{
+	if (is_huge(address) != huge)
+		fail("the page is %shuge", huge ? "not " : "still ");
+}
+
+/*
+ * What the tests write: tag and data of a granule depend on its address relative to the memory's start and
+ * on a number, so that a copy at another place or of another version is noticed.
+ */
+static unsigned int tag_for(size_t granule, unsigned int version)
+{
+	return (granule / GRANULES * 7 + granule * 3 + version * 5 + 1) & 15;
+}
+
+static uint64_t word_for(size_t word, unsigned int version)
+{
+	return (word + 1) * 0x9e3779b97f4a7c15ULL ^ (uint64_t)version << 56;
+}
+
+static void write_data(char *memory, size_t first, size_t pages, unsigned int version)
+{
+	uint64_t *words = (uint64_t *)memory;
+
+	checks_off();
+	for (size_t i = first * WORDS; i < (first + pages) * WORDS; i++)
+		words[i] = word_for(i, version);
+	checks_on();
+}
+
+static void write_tags(char *memory, size_t first, size_t pages, unsigned int version)
+{
+	for (size_t g = first * GRANULES; g < (first + pages) * GRANULES; g++)
+		set_tag(memory + g * GRANULE, tag_for(g, version));
+}
+
+static void expect_data(const char *memory, size_t first, size_t pages, unsigned int version)
+{
+	const uint64_t *words = (const uint64_t *)memory;
+
+	checks_off();
+	for (size_t i = first * WORDS; i < (first + pages) * WORDS; i++)
+		if (words[i] != word_for(i, version))
+			fail("word %zu of page %zu is %#" PRIx64 " instead of %#" PRIx64, i % WORDS, i / WORDS,
+			     words[i], word_for(i, version));
+	checks_on();
+}
+
+/* Reads each granule with the pointer that belongs to it as well. */
+static void expect_tags(const char *memory, size_t first, size_t pages, unsigned int version)
+{
+	for (size_t g = first * GRANULES; g < (first + pages) * GRANULES; g++) {
+		unsigned int wanted = tag_for(g, version), found = get_tag(memory + g * GRANULE);
+
+		if (found != wanted)
+			fail("granule %zu of page %zu has tag %u instead of %u", g % GRANULES, g / GRANULES, found,
+			     wanted);
+		(void)*(volatile char *)with_tag(memory + g * GRANULE, wanted);
+	}
+}
+
+static void expect_no_tags(const char *memory, size_t first, size_t pages)
+{
+	for (size_t g = first * GRANULES; g < (first + pages) * GRANULES; g++) {
+		unsigned int found = get_tag(memory + g * GRANULE);
+
+		if (found)
+			fail("granule %zu of page %zu has tag %u instead of none", g % GRANULES, g / GRANULES, found);
+	}
+}
+
+static void expect_zeros(const char *memory, size_t first, size_t pages)
+{
+	const uint64_t *words = (const uint64_t *)memory;
+
+	checks_off();
+	for (size_t i = first * WORDS; i < (first + pages) * WORDS; i++)
+		if (words[i])
+			fail("word %zu of page %zu is %#" PRIx64 " instead of 0", i % WORDS, i / WORDS, words[i]);
+	checks_on();
+}
+
+static void write_all(char *memory, size_t first, size_t pages, unsigned int version)
+{
+	write_data(memory, first, pages, version);
+	write_tags(memory, first, pages, version);
+}
+
+static void expect_all(const char *memory, size_t first, size_t pages, unsigned int version)
+{
+	expect_data(memory, first, pages, version);
+	expect_tags(memory, first, pages, version);
+}
+
+/* Processes */
+
+/* Two processes that take turns. */
+struct turns {
+	int to_child[2], to_parent[2];
+	pid_t child;
+};
+
+/* Returns true in the child. */
+static bool start_child(struct turns *t)
+{
+	if (pipe(t->to_child) || pipe(t->to_parent))
+		fail("pipe: %s", strerror(errno));
+	t->child = fork();
+	if (t->child < 0)
+		fail("fork: %s", strerror(errno));
+	return !t->child;
+}
+
+static void give(int pipe)
+{
+	if (write(pipe, "", 1) != 1)
+		fail("the other process is gone");
+}
+
+/* The other process is gone if it failed; then that is the reason. */
+static void take(int pipe)
+{
+	char byte;
+
+	if (read(pipe, &byte, 1) != 1)
+		fail("the other process is gone");
+}
+
+/* From the parent to the child and back; the child calls the second of them. */
+static void let_child(struct turns *t)
+{
+	give(t->to_child[1]);
+	take(t->to_parent[0]);
+}
+
+static void let_parent(struct turns *t)
+{
+	give(t->to_parent[1]);
+	take(t->to_child[0]);
+}
+
+static void end_child(struct turns *t)
+{
+	int status;
+
+	give(t->to_child[1]);
+	if (waitpid(t->child, &status, 0) != t->child || !WIFEXITED(status))
+		fail("the child died");
+	if (WEXITSTATUS(status))
+		_exit(WEXITSTATUS(status));
+}
+
+/* Waits for its turn before the child's code, and ends it. */
+#define CHILD(t, code)						\
+	do {							\
+		if (start_child(t)) {				\
+			close((t)->to_child[1]);		\
+			close((t)->to_parent[0]);		\
+			take((t)->to_child[0]);			\
+			code;					\
+			_exit(PASSED);				\
+		}						\
+		close((t)->to_child[0]);			\
+		close((t)->to_parent[1]);			\
+	} while (0)
+
+static void short_sleep(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+}
+
+/* Faults */
+
+static void tagged_fault(void)
+{
+	char *memory = map(96, RW | PROT_MTE);
+
+	/* First touched by a tag, by a store, by a load. */
+	write_tags(memory, 0, 32, 1);
+	write_data(memory, 32, 32, 1);
+	expect_zeros(memory, 64, 32);
+	expect_zeros(memory, 0, 32);
+	expect_tags(memory, 0, 32, 1);
+	expect_no_tags(memory, 32, 64);
+	write_data(memory, 0, 32, 1);
+	write_tags(memory, 32, 32, 1);
+	write_all(memory, 64, 32, 1);
+	expect_all(memory, 0, 96, 1);
+}
+
+static pthread_barrier_t barrier;
+static char *raced;
+
+static void *race_thread(void *argument)
+{
+	size_t number = (size_t)argument;
+
+	check_tags();
+	for (size_t page = 0; page < 128; page++) {
+		pthread_barrier_wait(&barrier);
+		for (size_t g = page * GRANULES + number; g < (page + 1) * GRANULES; g += THREADS) {
+			char *granule = raced + g * GRANULE;
+
+			set_tag(granule, tag_for(g, 1));
+			*(uint64_t *)with_tag(granule, tag_for(g, 1)) = word_for(g * 2, 1);
+			*(uint64_t *)with_tag(granule + 8, tag_for(g, 1)) = word_for(g * 2 + 1, 1);
+		}
+	}
+	return NULL;
+}
+
+static void race(int prot)
+{
+	pthread_t threads[THREADS];
+
+	raced = map(128, RW);
+	if (prot) {
+		protect(raced, 128, prot);
+	} else {
+		/* Populated and untagged before. */
+		write_data(raced, 0, 128, 2);
+		protect(raced, 128, RW | PROT_MTE);
+	}
+	pthread_barrier_init(&barrier, NULL, THREADS);
+	for (size_t i = 0; i < THREADS; i++)
+		if (pthread_create(&threads[i], NULL, race_thread, (void *)i))
+			fail("there are no threads");
+	for (size_t i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	expect_all(raced, 0, 128, 1);
+}
+
+static void race_fault(void)
+{
+	race(RW | PROT_MTE);
+}
+
+static void race_mprotect(void)
+{
+	race(0);
+}
+
+static void zero_page(void)
+{
+	char *memory = map(64, RW | PROT_MTE);
+
+	expect_zeros(memory, 0, 64);
+	expect_no_tags(memory, 0, 64);
+	write_tags(memory, 0, 32, 1);
+	expect_zeros(memory, 0, 64);
+	expect_no_tags(memory, 32, 32);
+	write_all(memory, 32, 32, 1);
+	expect_tags(memory, 0, 64, 1);
+	/* Nobody else's zeros have tags now. */
+	memory = map(64, RW | PROT_MTE);
+	expect_no_tags(memory, 0, 64);
+	memory = map(64, RW);
+	expect_zeros(memory, 0, 64);
+	protect(memory, 64, RW | PROT_MTE);
+	expect_no_tags(memory, 0, 64);
+}
+
+static void huge_zero_page(void)
+{
+	char *plain, *memory;
+
+	if (!write_text(THP "use_zero_page", "1"))
+		fail("the huge zero page can't be turned on");
+	plain = map_huge(RW);
+	expect_zeros(plain, 0, HUGE_PAGES);
+	memory = map_huge(RW | PROT_MTE);
+	expect_zeros(memory, 0, HUGE_PAGES);
+	expect_no_tags(memory, 0, HUGE_PAGES);
+	write_all(memory, 3, 1, 1);
+	write_all(memory, HUGE_PAGES - 1, 1, 1);
+	expect_all(memory, 3, 1, 1);
+	expect_no_tags(memory, 4, HUGE_PAGES - 5);
+	expect_zeros(memory, 4, HUGE_PAGES - 5);
+	/* The huge zero page itself becomes part of a tagged mapping. */
+	protect(plain, HUGE_PAGES, RW | PROT_MTE);
+	expect_no_tags(plain, 0, HUGE_PAGES);
+	write_all(plain, 0, HUGE_PAGES, 2);
+	expect_all(plain, 0, HUGE_PAGES, 2);
+	memory = map_huge(RW | PROT_MTE);
+	expect_no_tags(memory, 0, HUGE_PAGES);
+	expect_zeros(memory, 0, HUGE_PAGES);
+}
+
+/* The kernel is the first that touches a page, through user addresses and through the page itself. */
+static void kernel_access(void)
+{
+	char *memory = map(64, RW | PROT_MTE), *source = map(64, RW);
+	struct iovec local = { source, 32 * PAGE }, remote = { memory, 32 * PAGE };
+	int ends[2];
+
+	write_data(source, 0, 64, 1);
+	if (process_vm_writev(getpid(), &local, 1, &remote, 1, 0) != (ssize_t)(32 * PAGE))
+		fail("process_vm_writev: %s", strerror(errno));
+	if (pipe(ends))
+		fail("pipe: %s", strerror(errno));
+	for (size_t page = 32; page < 64; page++)
+		if (write(ends[1], source + page * PAGE, PAGE) != (ssize_t)PAGE ||
+		    read(ends[0], memory + page * PAGE, PAGE) != (ssize_t)PAGE)
+			fail("pipe: %s", strerror(errno));
+	expect_data(memory, 0, 64, 1);
+	expect_no_tags(memory, 0, 64);
+	write_tags(memory, 0, 64, 1);
+	/* An untagged page that the kernel reads right after it was made PROT_MTE. */
+	write_data(source, 0, 64, 2);
+	protect(source, 64, RW | PROT_MTE);
+	memory = map(32, RW);
+	local.iov_base = memory;
+	remote.iov_base = source;
+	if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != (ssize_t)(32 * PAGE))
+		fail("process_vm_readv: %s", strerror(errno));
+	expect_data(memory, 0, 32, 2);
+	expect_data(source, 0, 64, 2);
+	expect_no_tags(source, 0, 64);
+}
+
+/* fork, copy-on-write */
+
+static void fork_child_writes(void)
+{
+	char *memory = map(32, RW | PROT_MTE);
+	struct turns t;
+
+	write_all(memory, 0, 32, 1);
+	CHILD(&t, {
+		expect_all(memory, 0, 32, 1);
+		write_tags(memory, 0, 16, 2);
+		expect_data(memory, 0, 16, 1);
+		write_data(memory, 0, 32, 2);
+		expect_data(memory, 0, 32, 2);
+		expect_tags(memory, 0, 16, 2);
+		expect_tags(memory, 16, 16, 1);
+		let_parent(&t);
+		expect_data(memory, 0, 32, 2);
+		expect_tags(memory, 0, 16, 2);
+		expect_tags(memory, 16, 16, 1);
+	});
+	let_child(&t);
+	expect_all(memory, 0, 32, 1);
+	write_all(memory, 0, 32, 3);
+	end_child(&t);
+	expect_all(memory, 0, 32, 3);
+}
+
+static void fork_parent_writes(void)
+{
+	char *memory = map(32, RW | PROT_MTE);
+	struct turns t;
+
+	write_all(memory, 0, 32, 1);
+	CHILD(&t, {
+		expect_all(memory, 0, 32, 1);
+		let_parent(&t);
+		expect_all(memory, 0, 32, 1);
+		write_all(memory, 0, 32, 2);
+		expect_all(memory, 0, 32, 2);
+	});
+	write_tags(memory, 0, 16, 3);
+	expect_data(memory, 0, 32, 1);
+	write_data(memory, 0, 32, 3);
+	let_child(&t);
+	end_child(&t);
+	expect_data(memory, 0, 32, 3);
+	expect_tags(memory, 0, 16, 3);
+	expect_tags(memory, 16, 16, 1);
+}
+
+static void expect_fork_of_huge(char *memory)
+{
+	struct turns t;
+
+	CHILD(&t, {
+		expect_all(memory, 0, HUGE_PAGES, 1);
+		write_all(memory, 7, 1, 2);
+		write_all(memory, HALF, 3, 2);
+		let_parent(&t);
+		expect_all(memory, 7, 1, 2);
+		expect_all(memory, 0, 7, 1);
+		expect_all(memory, 8, HALF - 8, 1);
+		expect_all(memory, HALF, 3, 2);
+		expect_all(memory, HALF + 3, HALF - 3, 1);
+	});
+	let_child(&t);
+	expect_all(memory, 0, HUGE_PAGES, 1);
+	write_all(memory, 0, 16, 3);
+	end_child(&t);
+	expect_all(memory, 0, 16, 3);
+	expect_all(memory, 16, HUGE_PAGES - 16, 1);
+}
+
+static void huge_fork(void)
+{
+	char *memory = map_huge(RW | PROT_MTE);
+
+	write_all(memory, 0, HUGE_PAGES, 1);
+	expect_huge(memory, true);
+	expect_fork_of_huge(memory);
+}
+
+/*
+ * mprotect adds PROT_MTE and never takes it away. So a tagged page gets into a mapping without PROT_MTE
+ * only if another process, with which it is shared since a fork, adds PROT_MTE to its own mapping.
+ */
+static void mprotect_shared(void)
+{
+	char *memory = map(48, RW);
+	struct turns t;
+
+	write_data(memory, 0, 48, 1);
+	CHILD(&t, {
+		protect(memory, 48, RW | PROT_MTE);
+		expect_data(memory, 0, 48, 1);
+		expect_no_tags(memory, 0, 48);
+		let_parent(&t);
+		/* Copies. */
+		write_all(memory, 0, 16, 2);
+		expect_all(memory, 0, 16, 2);
+		expect_no_tags(memory, 16, 32);
+		expect_data(memory, 16, 32, 1);
+	});
+	let_child(&t);
+	/* Pages 32 to 47 are copied by their owner without PROT_MTE, from a tagged source. */
+	write_data(memory, 32, 16, 3);
+	end_child(&t);
+	expect_data(memory, 0, 32, 1);
+	expect_data(memory, 32, 16, 3);
+	/* Once more, now that all sharing has ended: a copy in another child. */
+	CHILD(&t, {
+		write_data(memory, 0, 48, 4);
+		expect_data(memory, 0, 48, 4);
+		protect(memory, 48, RW | PROT_MTE);
+		expect_no_tags(memory, 0, 48);
+	});
+	end_child(&t);
+	expect_data(memory, 0, 32, 1);
+	protect(memory, 48, RW | PROT_MTE);
+	expect_data(memory, 0, 32, 1);
+	expect_no_tags(memory, 0, 48);
+	write_tags(memory, 0, 48, 5);
+	expect_tags(memory, 0, 48, 5);
+}
+
+/* mprotect, munmap, mremap */
+
+static void mprotect_populated(void)
+{
+	char *memory = map(64, RW);
+
+	write_data(memory, 0, 64, 1);
+	protect(memory + 16 * PAGE, 32, RW | PROT_MTE);
+	expect_data(memory, 0, 64, 1);
+	expect_no_tags(memory, 16, 32);
+	write_tags(memory, 16, 32, 1);
+	expect_data(memory, 0, 64, 1);
+	expect_tags(memory, 16, 32, 1);
+	/* Without PROT_MTE changes nothing. */
+	protect(memory, 64, PROT_READ);
+	expect_tags(memory, 16, 32, 1);
+	protect(memory, 64, PROT_NONE);
+	protect(memory, 64, RW);
+	expect_tags(memory, 16, 32, 1);
+	/* Becomes tagged where nobody may look at it. */
+	protect(memory, 16, PROT_NONE | PROT_MTE);
+	protect(memory, 16, RW | PROT_MTE);
+	expect_data(memory, 0, 64, 1);
+	expect_no_tags(memory, 0, 16);
+	write_tags(memory, 0, 16, 1);
+	expect_tags(memory, 0, 48, 1);
+}
+
+static void mprotect_huge(void)
+{
+	char *memory = map_huge(RW);
+
+	write_data(memory, 0, HUGE_PAGES, 1);
+	expect_huge(memory, true);
+	protect(memory, HUGE_PAGES, RW | PROT_MTE);
+	expect_data(memory, 0, HUGE_PAGES, 1);
+	expect_no_tags(memory, 0, HUGE_PAGES);
+	write_tags(memory, 0, HUGE_PAGES, 1);
+	expect_all(memory, 0, HUGE_PAGES, 1);
+}
+
+static void freed_is_fresh(void)
+{
+	char *memory = map(64, RW | PROT_MTE);
+
+	for (unsigned int i = 1; i <= 4; i++) {
+		write_all(memory, 0, 64, i);
+		expect_all(memory, 0, 64, i);
+		if (madvise(memory, 64 * PAGE, MADV_DONTNEED))
+			fail("madvise(MADV_DONTNEED): %s", strerror(errno));
+		if (i % 2)
+			expect_zeros(memory, 0, 64);
+		expect_no_tags(memory, 0, 64);
+	}
+}
+
+static void moved_mapping(void)
+{
+	char *memory = map(64, RW | PROT_MTE), *other;
+
+	write_all(memory, 0, 64, 1);
+	other = mremap(memory, 64 * PAGE, 64 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+	if (other == MAP_FAILED)
+		fail("mremap: %s", strerror(errno));
+	expect_all(other, 0, 64, 1);
+	expect_zeros(memory, 0, 64);
+	expect_no_tags(memory, 0, 64);
+}
+
+/* Huge pages */
+
+static void huge_fault(void)
+{
+	char *memory = map_huge(RW | PROT_MTE);
+
+	set_tag(memory + 100 * PAGE, 0);
+	expect_huge(memory, true);
+	expect_zeros(memory, 0, HUGE_PAGES);
+	expect_no_tags(memory, 0, HUGE_PAGES);
+	write_all(memory, 0, HUGE_PAGES, 1);
+	expect_huge(memory, true);
+	expect_all(memory, 0, HUGE_PAGES, 1);
+}
+
+static void split(const char *memory)
+{
+	char text[96];
+
+	snprintf(text, sizeof(text), "%d,%#lx,%#lx", getpid(), (unsigned long)memory,
+		 (unsigned long)(memory + HUGE));
+	if (!write_text(SPLIT, text))
+		fail("%s: %s", SPLIT, strerror(errno));
+	expect_huge(memory, false);
+}
+
+static void huge_split(void)
+{
+	char *memory = map_huge(RW | PROT_MTE);
+
+	write_all(memory, 0, HUGE_PAGES, 1);
+	expect_huge(memory, true);
+	split(memory);
+	expect_all(memory, 0, HUGE_PAGES, 1);
+	expect_fork_of_huge(memory);
+}
+
+/*
+ * The upper half of a huge page is tagged, its head is not. The kernel's own split copies the head's flag
+ * to all pages, so that the tags of the upper half are lost when its entries are next written.
+ */
+static void huge_upper_half(void)
+{
+	char *memory = map_huge(RW);
+	struct turns t;
+
+	write_data(memory, 0, HUGE_PAGES, 1);
+	expect_huge(memory, true);
+	protect(memory + HALF * PAGE, HALF, RW | PROT_MTE);
+	write_tags(memory, HALF, HALF, 1);
+	expect_huge(memory, true);
+	split(memory);
+	expect_data(memory, 0, HUGE_PAGES, 1);
+	expect_tags(memory, HALF, HALF, 1);
+	protect(memory + HALF * PAGE, HALF, PROT_READ | PROT_MTE);
+	expect_tags(memory, HALF, HALF, 1);
+	protect(memory + HALF * PAGE, HALF, RW | PROT_MTE);
+	expect_tags(memory, HALF, HALF, 1);
+	CHILD(&t, {
+		write_data(memory, HALF, HALF, 2);
+		expect_tags(memory, HALF, HALF, 1);
+	});
+	end_child(&t);
+	expect_data(memory, 0, HUGE_PAGES, 1);
+	expect_tags(memory, HALF, HALF, 1);
+}
+
+/*
+ * The other way round: the split says of the upper half that it was tagged, though nobody cleared its tags.
+ * They are then what the page's last owner left there. So the same physical page is needed twice.
+ */
+static void huge_lower_half(void)
+{
+	char *memory = map_huge(RW | PROT_MTE);
+	uint64_t pfn;
+
+	write_all(memory, 0, HUGE_PAGES, 1);
+	expect_huge(memory, true);
+	pfn = get_pfn(memory);
+	if (munmap(memory, HUGE))
+		fail("munmap: %s", strerror(errno));
+	for (unsigned int i = 0; ; i++) {
+		if (i == 64)
+			skip("the same huge page was not to be had again");
+		memory = map_huge(RW);
+		write_data(memory, 0, HUGE_PAGES, 2);
+		if (get_pfn(memory) == pfn)
+			break;
+	}
+	protect(memory, HALF, RW | PROT_MTE);
+	write_tags(memory, 0, HALF, 2);
+	split(memory);
+	expect_tags(memory, 0, HALF, 2);
+	protect(memory + HALF * PAGE, HALF, RW | PROT_MTE);
+	expect_no_tags(memory, HALF, HALF);
+	expect_data(memory, 0, HUGE_PAGES, 2);
+	expect_tags(memory, 0, HALF, 2);
+}
+
+static void collapse(char *memory)
+{
+	for (unsigned int i = 0; i < TRIES; i++) {
+		if (!madvise(memory, HUGE, MADV_COLLAPSE)) {
+			expect_huge(memory, true);
+			return;
+		}
+		if (errno != EAGAIN && errno != EBUSY)
+			break;
+		short_sleep();
+	}
+	fail("madvise(MADV_COLLAPSE): %s", strerror(errno));
+}
+
+static void collapse_tagged(void)
+{
+	char *memory = map_huge(RW | PROT_MTE);
+
+	madvise(memory, HUGE, MADV_NOHUGEPAGE);
+	write_all(memory, 0, HALF - 10, 1);
+	write_all(memory, HALF, HALF, 1);
+	expect_huge(memory, false);
+	madvise(memory, HUGE, MADV_HUGEPAGE);
+	collapse(memory);
+	expect_all(memory, 0, HALF - 10, 1);
+	expect_all(memory, HALF, HALF, 1);
+	expect_zeros(memory, HALF - 10, 10);
+	expect_no_tags(memory, HALF - 10, 10);
+	write_tags(memory, HALF - 10, 10, 1);
+	split(memory);
+	expect_tags(memory, 0, HUGE_PAGES, 1);
+}
+
+/* Some pages were tagged by a child, the mapping has no PROT_MTE. */
+static void collapse_tagged_in_part(void)
+{
+	char *memory = map_huge(RW);
+	struct turns t;
+
+	madvise(memory, HUGE, MADV_NOHUGEPAGE);
+	write_data(memory, 0, HUGE_PAGES, 1);
+	CHILD(&t, {
+		protect(memory + HALF * PAGE, HALF / 2, RW | PROT_MTE);
+		expect_no_tags(memory, HALF, HALF / 2);
+	});
+	end_child(&t);
+	madvise(memory, HUGE, MADV_HUGEPAGE);
+	/* One writable page is needed. */
+	write_data(memory, 0, 1, 1);
+	collapse(memory);
+	expect_data(memory, 0, HUGE_PAGES, 1);
+	protect(memory, HUGE_PAGES, RW | PROT_MTE);
+	expect_no_tags(memory, 0, HUGE_PAGES);
+	write_tags(memory, 0, HUGE_PAGES, 1);
+	expect_all(memory, 0, HUGE_PAGES, 1);
+	split(memory);
+	expect_all(memory, 0, HUGE_PAGES, 1);
+}
+
+/* Migration */
+
+static void migrate_nodes(void)
+{
+	char *memory = map(256, RW | PROT_MTE);
+	void *addresses[256];
+	int nodes[256], status[256];
+
+	if (access("/sys/devices/system/node/node1", F_OK))
+		skip("this machine has one node");
+	write_all(memory, 0, 256, 1);
+	for (int round = 0; round < 4; round++) {
+		for (size_t i = 0; i < 256; i++) {
+			addresses[i] = memory + i * PAGE;
+			nodes[i] = round % 2 ? 0 : 1;
+		}
+		if (syscall(SYS_move_pages, 0, 256, addresses, nodes, status, MPOL_MF_MOVE) < 0)
+			fail("move_pages: %s", strerror(errno));
+		for (size_t i = 0; i < 256; i++)
+			if (status[i] != nodes[i])
+				fail("page %zu was not moved to node %d: %d", i, nodes[i], status[i]);
+		expect_all(memory, 0, 256, 1);
+	}
+}
+
+static void migrate_huge(void)
+{
+	char *memory = map_huge(RW | PROT_MTE);
+	void *address = memory;
+	int node, status;
+
+	if (access("/sys/devices/system/node/node1", F_OK))
+		skip("this machine has one node");
+	write_all(memory, 0, HUGE_PAGES, 1);
+	expect_huge(memory, true);
+	if (syscall(SYS_move_pages, 0, 1, &address, NULL, &status, 0) < 0 || status < 0)
+		fail("move_pages does not tell the node");
+	node = !status;
+	for (int round = 0; round < 4; round++, node = !node) {
+		if (syscall(SYS_move_pages, 0, 1, &address, &node, &status, MPOL_MF_MOVE) < 0 || status != node)
+			fail("move_pages: %s, status %d", strerror(errno), status);
+		expect_all(memory, 0, HUGE_PAGES, 1);
+	}
+}
+
+/* Leaves one page of 32, and lets compaction put them together. So much, because many pages stay in lists of CPUs. */
+static void compaction(void)
+{
+	enum { PAGES = 32768, KEEP = 32 };
+	static uint64_t before[PAGES], after[PAGES];
+	char *memory = map(PAGES, RW | PROT_MTE);
+	size_t moved = 0;
+
+	for (size_t page = 0; page < PAGES; page++)
+		memory[page * PAGE] = 0;
+	for (size_t page = 0; page < PAGES; page++) {
+		if (page % KEEP)
+			madvise(memory + page * PAGE, PAGE, MADV_DONTNEED);
+		else
+			write_all(memory, page, 1, 1);
+	}
+	get_pfns(memory, before, PAGES);
+	for (unsigned int i = 0; i < TRIES && !moved; i++) {
+		if (!write_text(COMPACT, "1"))
+			fail(COMPACT ": %s", strerror(errno));
+		get_pfns(memory, after, PAGES);
+		for (size_t page = 0; page < PAGES; page += KEEP)
+			moved += before[page] != after[page];
+	}
+	if (!moved)
+		fail("nothing was moved");
+	for (size_t page = 0; page < PAGES; page += KEEP)
+		expect_all(memory, page, 1, 1);
+}
+
+static void soft_offline(void)
+{
+	char *memory = map(8, RW | PROT_MTE);
+	uint64_t pfn;
+
+	write_all(memory, 0, 8, 1);
+	pfn = get_pfn(memory + 3 * PAGE);
+	if (madvise(memory + 3 * PAGE, PAGE, MADV_SOFT_OFFLINE))
+		fail("madvise(MADV_SOFT_OFFLINE): %s", strerror(errno));
+	if (get_pfn(memory + 3 * PAGE) == pfn)
+		fail("the page was not moved");
+	expect_all(memory, 0, 8, 1);
+}
+
+/* Tag storage */
+
+static struct region regions[MAX_REGIONS];
+static unsigned int region_count;
+
+static void need_engine(void)
+{
+	region_count = get_regions(regions);
+	if (!region_count)
+		skip("the engine is not loaded");
+}
+
+static void need_lent(void)
+{
+	need_engine();
+	if (!total("lent_pages"))
+		skip("no tag storage is lent");
+}
+
+/* Pages that are freed on another CPU, or are in a batch of it, take their time. */
+static void expect_back(const char *name, uint64_t before)
+{
+	uint64_t now = 0;
+
+	for (unsigned int i = 0; i < TRIES; i++) {
+		now = total(name);
+		if (now <= before)
+			return;
+		write_text("/proc/sys/vm/stat_refresh", "1");
+		short_sleep();
+	}
+	fail("%s is %" PRIu64 ", not back to %" PRIu64, name, now, before);
+}
+
+static void release_munmap(void)
+{
+	const size_t pages = 1024;
+	uint64_t tagged, reserved;
+	char *memory;
+
+	need_engine();
+	tagged = total("tagged_pages");
+	reserved = total("reserved_pages");
+	memory = map(pages, RW | PROT_MTE);
+	write_all(memory, 0, pages, 1);
+	if (total("tagged_pages") < tagged + pages)
+		fail("tagged_pages went from %" PRIu64 " to %" PRIu64 " for %zu pages", tagged,
+		     total("tagged_pages"), pages);
+	if (total("reserved_pages") < (tagged + pages) / 32)
+		fail("reserved_pages is %" PRIu64 ", too little for %" PRIu64 " tagged pages",
+		     total("reserved_pages"), tagged + pages);
+	expect_all(memory, 0, pages, 1);
+	if (munmap(memory, pages * PAGE))
+		fail("munmap: %s", strerror(errno));
+	expect_back("tagged_pages", tagged);
+	expect_back("reserved_pages", reserved);
+}
+
+static void release_exit(void)
+{
+	uint64_t tagged, reserved;
+	struct turns t;
+
+	need_engine();
+	tagged = total("tagged_pages");
+	reserved = total("reserved_pages");
+	CHILD(&t, {
+		char *memory = map(1024, RW | PROT_MTE);
+		char *huge = map_huge(RW | PROT_MTE);
+
+		write_all(memory, 0, 1024, 1);
+		write_all(huge, 0, HUGE_PAGES, 1);
+		let_parent(&t);
+	});
+	let_child(&t);
+	if (total("tagged_pages") < tagged + 1024 + HUGE_PAGES)
+		fail("tagged_pages went from %" PRIu64 " to %" PRIu64 " only", tagged, total("tagged_pages"));
+	end_child(&t);
+	expect_back("tagged_pages", tagged);
+	expect_back("reserved_pages", reserved);
+}
+
+/* All memory, filled with untagged pages until tag storage is in use, then 48 MiB made free elsewhere. */
+struct full {
+	char *memory;
+	size_t pages;
+	uint64_t *pfns;
+	size_t lent;		/* pages on tag storage */
+};
+
+static bool is_lent(const struct full *f, size_t page)
+{
+	return on_storage(regions, region_count, f->pfns[page]);
+}
+
+static void fill_memory(struct full *f)
+{
+	size_t limit = meminfo("MemTotal") / PAGE, to_free = 48 * MIB / PAGE;
+
+	need_lent();
+	f->memory = map(limit, RW);
+	f->pages = 0;
+	f->lent = 0;
+	for (uint64_t left; f->pages < limit && (left = room());)
+		for (; left && f->pages < limit; left--)
+			write_data(f->memory, f->pages++, 1, 1);
+	f->pfns = mmap(NULL, f->pages * 8, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (f->pfns == MAP_FAILED)
+		fail("mmap: %s", strerror(errno));
+	get_pfns(f->memory, f->pfns, f->pages);
+	for (size_t page = 0; page < f->pages; page++) {
+		if (is_lent(f, page)) {
+			f->lent++;
+		} else if (to_free && !madvise(f->memory + page * PAGE, PAGE, MADV_DONTNEED)) {
+			f->pfns[page] = 0;
+			to_free--;
+		}
+	}
+	if (!f->lent)
+		fail("memory is full, and nothing lies on tag storage");
+}
+
+static void expect_full(const struct full *f)
+{
+	for (size_t page = 0; page < f->pages; page++)
+		if (f->pfns[page])
+			expect_data(f->memory, page, 1, 1);
+}
+
+static void expect_off_storage(const char *memory, size_t page)
+{
+	uint64_t pfn = get_pfn(memory + page * PAGE);
+
+	if (!pfn)
+		fail("page %zu is gone", page);
+	if (on_storage(regions, region_count, pfn))
+		fail("page %zu is tagged and lies on tag storage, at %#" PRIx64, page, pfn * PAGE);
+}
+
+static void expect_tagged(const struct full *f, size_t page)
+{
+	expect_data(f->memory, page, 1, 1);
+	expect_no_tags(f->memory, page, 1);
+	write_tags(f->memory, page, 1, 1);
+	expect_off_storage(f->memory, page);
+}
+
+/* Pages on tag storage become tagged: alone, and among others. */
+static void mprotect_lent(void)
+{
+	size_t alone = 0, among = 0, start = 0;
+	struct full f;
+
+	fill_memory(&f);
+	for (size_t page = 0; page < f.pages && alone < 64; page++) {
+		if (!is_lent(&f, page))
+			continue;
+		protect(f.memory + page * PAGE, 1, RW | PROT_MTE);
+		expect_tagged(&f, page);
+		alone++;
+		start = page + 1;
+	}
+	while (start + 512 < f.pages && !is_lent(&f, start))
+		start++;
+	if (start + 512 < f.pages) {
+		protect(f.memory + start * PAGE, 512, RW | PROT_MTE);
+		for (size_t page = start; page < start + 512; page++) {
+			if (!f.pfns[page])
+				continue;
+			among += is_lent(&f, page);
+			expect_tagged(&f, page);
+		}
+	}
+	expect_full(&f);
+	if (!alone)
+		fail("%zu pages alone and %zu among others", alone, among);
+}
+
+/* The same, for a page that is shared with the parent. */
+static void mprotect_lent_shared(void)
+{
+	size_t first = 0, nr = 64;
+	struct full f;
+	struct turns t;
+
+	fill_memory(&f);
+	while (first + nr < f.pages && !is_lent(&f, first))
+		first++;
+	if (first + nr >= f.pages)
+		first = f.pages - nr;
+	CHILD(&t, {
+		protect(f.memory + first * PAGE, nr, RW | PROT_MTE);
+		for (size_t page = first; page < first + nr; page++)
+			if (f.pfns[page])
+				expect_tagged(&f, page);
+		let_parent(&t);
+		for (size_t page = first; page < first + nr; page++)
+			if (f.pfns[page])
+				expect_all(f.memory, page, 1, 1);
+	});
+	let_child(&t);
+	expect_full(&f);
+	end_child(&t);
+	expect_full(&f);
+}
+
+/* Tagged memory is asked for when all of tag storage is in use: somebody must move out. */
+static void claim_in_use(void)
+{
+	const size_t pages = 4096;
+	uint64_t migrated, failed;
+	struct full f;
+	char *memory;
+
+	fill_memory(&f);
+	migrated = total("claims_migrated");
+	failed = total("claims_failed");
+	memory = map(pages, RW | PROT_MTE);
+	write_all(memory, 0, pages, 1);
+	expect_all(memory, 0, pages, 1);
+	for (size_t page = 0; page < pages; page++)
+		expect_off_storage(memory, page);
+	expect_full(&f);
+	if (total("claims_migrated") == migrated)
+		fail("no claim has migrated anything (%" PRIu64 " more have failed)",
+		     total("claims_failed") - failed);
+}
+
+static const struct {
+	const char *name;
+	void (*function)(void);
+} tests[] = {
+	{ "tagged-fault", tagged_fault },
+	{ "race-fault", race_fault },
+	{ "race-mprotect", race_mprotect },
+	{ "zero-page", zero_page },
+	{ "huge-zero-page", huge_zero_page },
+	{ "kernel-access", kernel_access },
+	{ "fork-child-writes", fork_child_writes },
+	{ "fork-parent-writes", fork_parent_writes },
+	{ "mprotect-populated", mprotect_populated },
+	{ "mprotect-shared", mprotect_shared },
+	{ "mprotect-huge", mprotect_huge },
+	{ "freed-is-fresh", freed_is_fresh },
+	{ "moved-mapping", moved_mapping },
+	{ "huge-fault", huge_fault },
+	{ "huge-fork", huge_fork },
+	{ "huge-split", huge_split },
+	{ "huge-upper-half", huge_upper_half },
+	{ "huge-lower-half", huge_lower_half },
+	{ "collapse-tagged", collapse_tagged },
+	{ "collapse-tagged-in-part", collapse_tagged_in_part },
+	{ "migrate-nodes", migrate_nodes },
+	{ "migrate-huge", migrate_huge },
+	{ "compaction", compaction },
+	{ "soft-offline", soft_offline },
+	{ "release-munmap", release_munmap },
+	{ "release-exit", release_exit },
+	{ "mprotect-lent", mprotect_lent },
+	{ "mprotect-lent-shared", mprotect_lent_shared },
+	{ "claim-in-use", claim_in_use },
+};
+
+/* Returns true if the test failed. */
+static bool run(size_t number)
+{
+	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+	const char *name = tests[number].name;
+	char reason[512] = "";
+	int ends[2], status;
+	pid_t pid;
+
+	fflush(stdout);
+	if (pipe2(ends, O_NONBLOCK))
+		die("pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid < 0)
+		die("fork: %s", strerror(errno));
+	if (!pid) {
+		if (dup2(ends[1], 3) != 3 || sigaction(SIGSEGV, &action, NULL) ||
+		    sigaction(SIGBUS, &action, NULL) || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+			_exit(FAILED);
+		check_tags();
+		tests[number].function();
+		_exit(PASSED);
+	}
+	close(ends[1]);
+	if (waitpid(pid, &status, 0) != pid)
+		die("waitpid: %s", strerror(errno));
+	if (read(ends[0], reason, sizeof(reason) - 1) < 0)
+		reason[0] = 0;
+	close(ends[0]);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == PASSED) {
+		printf("ok - %s\n", name);
+		return false;
+	}
+	if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED) {
+		printf("skip - %s: %s\n", name, reason);
+		return false;
+	}
+	if (WIFSIGNALED(status))
+		snprintf(reason, sizeof(reason), "died of signal %d", WTERMSIG(status));
+	printf("not ok - %s: %s\n", name, reason);
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	bool failed = false;
+
+	if (!have_mte())
+		die("this machine has no MTE");
+	if (argc == 1 || !strcmp(argv[1], "all")) {
+		for (size_t i = 0; i < ARRAY_SIZE(tests); i++)
+			failed |= run(i);
+		return failed;
+	}
+	for (int n = 1; n < argc; n++) {
+		size_t i = 0;
+
+		while (i < ARRAY_SIZE(tests) && strcmp(tests[i].name, argv[n]))
+			i++;
+		if (i == ARRAY_SIZE(tests))
+			die("there is no test %s", argv[n]);
+		failed |= run(i);
+	}
+	return failed;
+}

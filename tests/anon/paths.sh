@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# anon/paths.sh - what the tests anon/paths-*.test share. Sourced, never run.
+#
+# Reads: LAB
+
+# paths KERNEL PROFILE POLICY [NAME...] - directed tests of anonymous memory: all, or some; one line for each
+paths() {
+	local kernel=$1 profile=$2 policy=$3
+	shift 3
+	"$LAB/run" --kernel "$kernel" --profile "$profile" --policy "$policy" --timeout 600 \
+		--files "$("$LAB/build-guest")" -- /mnt/files/anon/paths "$@"
+}

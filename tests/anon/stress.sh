@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# anon/stress.sh - what the tests anon/stress-*.test share. Sourced, never run.
+#
+# Reads: TOP, LAB, TIER (quick: a fifth of the operations); KERNEL and POLICY replace the test's own;
+#        SEED is anonstress's (default: a new one each time; it is printed)
+
+# stress KERNEL PROFILE OPS [LAB/RUN'S OPTION...] [-- [UNDER-PRESSURE'S OPTION...] [-- ANONSTRESS'S OPTION...]]
+stress() {
+	local kernel=${KERNEL:-$1} profile=$2 ops=$3 options=() pressure=() own=()
+	shift 3
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	[ $# -eq 0 ] || shift
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		pressure+=("$1")
+		shift
+	done
+	[ $# -eq 0 ] || shift
+	own=("$@")
+	[ "${TIER:-full}" = full ] || ops=$((ops / 5))
+	# An unpatched kernel loses tags of huge pages.
+	[ "${kernel#stock}" = "$kernel" ] || own+=(--no-thp)
+	"$LAB/run" --kernel "$kernel" --profile "$profile" --policy "${POLICY:-cma}" \
+		--files "$("$LAB/build-guest")" --files "$TOP/tests/anon" --timeout 600 "${options[@]}" -- \
+		/mnt/files2/stress "$ops" "${pressure[@]}" -- ${SEED:+--seed "$SEED"} "${own[@]}"
+}

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034
+#
+# engine/guest.sh - in the guest: what the tests of the engine's interface share. Sourced by their scripts.
+#
+# Expects the test programs at /mnt/files. With --policy none, the modules are expected at /mnt/files2.
+# Sets: $status, the exit status of the test; $engine, the engine's folder in sysfs
+
+status=0
+engine=/sys/kernel/mm/tagstorage
+if [ -d /mnt/files2 ] && [ -z "$(ls /usr/lib/modules)" ]; then
+	mount --bind /mnt/files2 /usr/lib/modules
+fi
+
+# result GOOD WHAT - one line for lab/test; GOOD: a number, 0 is good
+result() {
+	if [ "$1" -eq 0 ]; then
+		echo "ok - $2"
+	else
+		echo "not ok - $2"
+		status=1
+	fi
+}
+
+# same IS SHOULD WHAT
+same() {
+	local differ=0
+	[ "$1" = "$2" ] || differ=1
+	result $differ "$3$([ $differ -eq 0 ] || echo ": '$1', '$2' expected")"
+}
+
+# works WHAT COMMAND... - the command succeeds
+works() {
+	local what=$1 output good=0
+	shift
+	output=$("$@" 2>&1) || good=1
+	result $good "$what${output:+: $output}"
+}
+
+# fails REGEX WHAT COMMAND... - the command fails, and says this
+fails() {
+	local regex=$1 what=$2 output good=1
+	shift 2
+	if output=$("$@" 2>&1); then
+		output="it succeeded; $output"
+	elif grep -qE -- "$regex" <<<"$output"; then
+		good=0
+	fi
+	result $good "$what: $output"
+}
+
+# log REGEX WHAT - the engine said this since the last call
+log() {
+	local good=1
+	dmesg | sed '/^.*tagstorage-test-mark/d' >/tmp/log.now
+	tail -n +$(($(cat /tmp/log.lines 2>/dev/null || echo 0) + 1)) /tmp/log.now | grep -E 'tagstorage: ' >/tmp/log.new
+	wc -l </tmp/log.now >/tmp/log.lines
+	! grep -qE -- "$1" /tmp/log.new || good=0
+	[ $good -eq 0 ] || cat /tmp/log.new
+	result $good "$2"
+}
+
+# sum NAME - of a file of all regions
+sum() {
+	local file total=0
+	for file in "$engine"/region*/"$1"; do
+		total=$((total + $(cat "$file")))
+	done
+	echo $total
+}
+
+memtotal() {
+	sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo
+}
+
+# set_policy NAME
+set_policy() {
+	echo "$1" >$engine/policy
+}
+
+# wait_for SECONDS COMMAND... - until the command succeeds
+wait_for() {
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$deadline" ] || return 1
+		sleep 0.1
+	done
+}
+
+# number_is NAME NUMBER - a sum has this value
+number_is() {
+	[ "$(sum "$1")" -eq "$2" ]
+}
+
+# settle - until the worker has lent all that is idle
+settle() {
+	local last=-1 now
+	for _ in {1..50}; do
+		now=$(sum lent_pages)/$(sum reserved_pages)
+		[ "$now" != "$last" ] || return 0
+		last=$now
+		sleep 0.5
+	done
+	return 1
+}
+
+# audit WHAT - the engine's own look at every page and block
+audit() {
+	local good=0
+	tail -n 1 /sys/kernel/debug/tagstorage/audit | grep -qx 'audit: clean' || good=1
+	[ $good -eq 0 ] || cat /sys/kernel/debug/tagstorage/audit
+	result $good "audit is clean: $1"
+}
+
+# hold NAME ARGUMENT... - a program that holds tagged memory in the background; ended by end_hold
+hold() {
+	local name=$1
+	shift
+	rm -f "/tmp/ready.$name"
+	/mnt/files/engine/tagged "$@" --ready "/tmp/ready.$name" >"/tmp/held.$name" 2>&1 &
+	echo $! >"/tmp/pid.$name"
+	if ! wait_for 120 test -e "/tmp/ready.$name"; then
+		cat "/tmp/held.$name"
+		result 1 "$name holds tagged memory"
+	fi
+}
+
+# end_hold NAME - it verifies its data and tags
+end_hold() {
+	local good=0
+	kill "$(cat "/tmp/pid.$1")"
+	wait "$(cat "/tmp/pid.$1")" || good=1
+	result $good "$1: $(tail -n 1 "/tmp/held.$1")"
+}
