@@ -15,12 +15,12 @@
  * be promoted to it anyway, and what is written back has no owner at that moment.
  * Once per change of role of a block, never per page, never in an interrupt.
  */
+#include <linux/cache.h>
 #include <linux/mm.h>
+#include <linux/pgtable.h>
 #include <linux/vmalloc.h>
 #include <asm/asm-extable.h>
 #include <asm/barrier.h>
-#include <asm/cache.h>
-#include <asm/pgtable.h>
 #include <asm/sysreg.h>
 
 #include "engine.h"

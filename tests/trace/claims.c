@@ -73,7 +73,8 @@ int main(int argc, char **argv)
 		fputs("claims: the engine is not loaded\n", stderr);
 		return 2;
 	}
-	memory = mmap(NULL, MOST, PROT_READ | PROT_WRITE | PROT_MTE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	memory = mmap(NULL, MOST, PROT_READ | PROT_WRITE | PROT_MTE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory == MAP_FAILED) {
 		fputs("claims: memory can't be mapped PROT_MTE\n", stderr);
 		return 2;
