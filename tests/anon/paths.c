@@ -1038,7 +1038,26 @@ static void mprotect_lent(void)
 		fail("%zu pages alone and %zu among others", alone, among);
 }
 
-/* The same, for a page that is shared with the parent. */
+/* Ordinary pages, in use and untagged, become tagged; their tag storage is in use, too. */
+static void mprotect_covered(void)
+{
+	size_t covered = 0;
+	struct full f;
+
+	fill_memory(&f);
+	for (size_t page = 0; page < f.pages; page += f.pages / 256) {
+		if (!f.pfns[page] || is_lent(&f, page))
+			continue;
+		protect(f.memory + page * PAGE, 1, RW | PROT_MTE);
+		expect_tagged(&f, page);
+		covered++;
+	}
+	expect_full(&f);
+	if (covered < 64)
+		fail("%zu pages only", covered);
+}
+
+/* As mprotect_lent(), for a page that is shared with the parent. */
 static void mprotect_lent_shared(void)
 {
 	size_t first = 0, nr = 64;
@@ -1119,6 +1138,7 @@ static const struct {
 	{ "release-munmap", release_munmap },
 	{ "release-exit", release_exit },
 	{ "mprotect-lent", mprotect_lent },
+	{ "mprotect-covered", mprotect_covered },
 	{ "mprotect-lent-shared", mprotect_lent_shared },
 	{ "claim-in-use", claim_in_use },
 };
