@@ -25,7 +25,6 @@ modules:
 
 modules_install:
 	$(kbuild) modules_install
-	depmod -a $(KERNELRELEASE)
 
 clean:
 	$(if $(wildcard $(KDIR)),$(kbuild) clean)

@@ -195,14 +195,12 @@ static int lend_begin(void)
 	if (!try_module_get(THIS_MODULE))
 		return -ENODEV;
 	ret = tag_storage_lend_begin();
-	if (ret == -EBUSY)
-		pr_err("can't lend while tagged pages are in swap: run swapoff -a, then swapon -a once storage is lent\n");
-	else if (ret)
+	if (ret) {
 		pr_err("can't lend while a virtual machine with MTE exists: end it first\n");
-	if (ret)
 		module_put(THIS_MODULE);
-	else
+	} else {
 		WRITE_ONCE(tagstorage_lending, true);
+	}
 	return ret;
 }
 

@@ -47,7 +47,7 @@ static bool replace_folio(struct folio *folio)
 	LIST_HEAD(folios);
 
 	if (!folio_test_lru(folio))
-		lru_add_drain();
+		lru_add_drain_all();
 	if (!folio_isolate_lru(folio)) {
 		folio_put(folio);
 		return false;
@@ -68,7 +68,7 @@ static bool replace_folio(struct folio *folio)
 
 /**
  * tagstorage_wait - tag_storage_ops.wait
- * @vmf: the fault
+ * @vmf: the fault; NULL if there is no lock to release
  *
  * Context: may sleep; mmap or VMA lock held for reading, released if possible.
  * Killable: the first try of a fault returns with the lock released, which is where
@@ -80,7 +80,7 @@ vm_fault_t tagstorage_wait(struct vm_fault *vmf)
 	vm_fault_t ret = 0;
 
 	atomic_long_inc(&tagstorage_nr_waited);
-	if (fault_flag_allow_retry_first(vmf->flags) &&
+	if (vmf && fault_flag_allow_retry_first(vmf->flags) &&
 	    !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
 		release_fault_lock(vmf);
 		ret = VM_FAULT_RETRY;
@@ -91,8 +91,9 @@ vm_fault_t tagstorage_wait(struct vm_fault *vmf)
 
 /**
  * tagstorage_replace - tag_storage_ops.replace
- * @vmf: the fault
- * @folio: what it is mapped to; the reference is taken over
+ * @vmf: the fault; NULL if the folio was read from swap, to be mapped or to become
+ *	page cache, and could not be prepared for its tags
+ * @folio: what is mapped there; the reference is taken over
  *
  * Context: may sleep; mmap or VMA lock held for reading.
  * Return: 0 (the access is repeated) or VM_FAULT_RETRY (the lock is released).

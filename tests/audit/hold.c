@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "../anon/common.h"
+#include "common.h"
 
 static char *get_tagged(size_t size, int advice)
 {

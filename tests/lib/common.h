@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * anon/common.h - what the programs of this group share: MTE instructions, tag storage as sysfs and pagemap
+ * lib/common.h - what the tests' programs share: MTE instructions, tag storage as sysfs and pagemap
  * show it, random numbers
  */
-#ifndef TESTS_ANON_COMMON_H
-#define TESTS_ANON_COMMON_H
+#ifndef TESTS_COMMON_H
+#define TESTS_COMMON_H
 
 #include <errno.h>
 #include <fcntl.h>
@@ -322,4 +322,4 @@ static inline uint64_t below(uint64_t *state, uint64_t bound)
 	return random64(state) % bound;
 }
 
-#endif /* TESTS_ANON_COMMON_H */
+#endif /* TESTS_COMMON_H */
