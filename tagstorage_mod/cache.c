@@ -85,6 +85,9 @@ void tagstorage_clean_data_lines(struct tagstorage_region *region, u64 block)
 }
 
 /*
+ * Memory that is not the kernel's (no-map, as firmware keeps it, or no memory at
+ * all) never becomes tagged, and must not be touched.
+ *
  * A page may be missing from the linear map: free with debug_pagealloc, or owned
  * by secretmem or KFENCE. Any alias will do, as long as it is mapped tagged.
  */
@@ -117,7 +120,8 @@ int tagstorage_clean_tag_lines(struct tagstorage_region *region, u64 block)
 				       CTR_EL0_TminLine_WIDTH);
 
 	for (; pfn < end; pfn++)
-		if (!clean_tags((unsigned long)pfn_to_kaddr(pfn), line) &&
+		if (pfn_is_map_memory(pfn) &&
+		    !clean_tags((unsigned long)pfn_to_kaddr(pfn), line) &&
 		    !clean_tags_alias(pfn, line))
 			return -ENOMEM;
 	dsb(sy);

@@ -318,7 +318,10 @@ static bool claim_round(struct tagstorage_region *region, u64 block, gfp_t gfp,
 	return false;
 }
 
-/* A claim failed: the block goes on as it was before. */
+/*
+ * A claim failed: the block goes on as it was before. But if its policy was detached
+ * meanwhile, nobody stands between the free lists and the wrong users any more.
+ */
 static void claim_undo(struct tagstorage_region *region, u64 block,
 		       enum tagstorage_state before)
 {
@@ -327,6 +330,8 @@ static void claim_undo(struct tagstorage_region *region, u64 block,
 	unsigned long flags;
 
 	spin_lock_irqsave(&zone->lock, flags);
+	if (!READ_ONCE(region->attached))
+		before = TAGSTORAGE_DRAINING;
 	tagstorage_block_change(region, block, TAGSTORAGE_CLAIMING, before);
 	if (before == TAGSTORAGE_LENT)
 		uncapture(region, block, &pages);

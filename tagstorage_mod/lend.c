@@ -96,14 +96,21 @@ static void lend_region(const struct tagstorage_policy *policy,
 	}
 }
 
-/* Drain one block as far as it goes without eviction. True if it is back. */
-static bool drain_block(struct tagstorage_region *region, u64 block)
+/*
+ * Drain one block as far as it goes without eviction. True if it is back. With
+ * @lent, a lent block begins to drain. A claim that fails looks under the same lock
+ * whether the region is attached, so no block becomes lent again behind the last pass.
+ */
+static bool drain_block(struct tagstorage_region *region, u64 block, bool lent)
 {
 	struct zone *zone = region->zone;
 	unsigned long flags;
 	bool back;
 
 	spin_lock_irqsave(&zone->lock, flags);
+	if (lent)
+		tagstorage_block_change(region, block, TAGSTORAGE_LENT,
+					TAGSTORAGE_DRAINING);
 	if (!tagstorage_block_change(region, block, TAGSTORAGE_DRAINING,
 				     TAGSTORAGE_CLAIMING)) {
 		/* somebody claims it, or it is not out at all */
@@ -136,15 +143,10 @@ static u64 drain_pass(struct tagstorage_region *region, bool lent)
 	for (block = 0; block < region->geo.nr_blocks; block++) {
 		if (!tagstorage_block_is_out(region, block))
 			continue;
-		if (lent)
-			tagstorage_block_change(region, block, TAGSTORAGE_LENT,
-						TAGSTORAGE_DRAINING);
-		else if (tagstorage_block_state(region, block) !=
-			 TAGSTORAGE_DRAINING)
-			continue;
-		if (drain_block(region, block)) {
+		if (drain_block(region, block, lent)) {
 			back++;
-		} else {
+		} else if (tagstorage_block_state(region, block) ==
+			   TAGSTORAGE_DRAINING) {
 			isolated += tagstorage_isolate_users(region, block,
 							     &folios);
 			if (isolated >= DRAIN_BATCH) {
@@ -371,7 +373,7 @@ void tagstorage_lend_stop(const struct tagstorage_policy *policy)
 	tagstorage_for_each_region(region, i) {
 		if (!region->attached)
 			continue;
-		region->attached = false;
+		WRITE_ONCE(region->attached, false);
 		drain_region(region, DRAIN_PASSES);
 		left |= atomic_long_read(&region->out);
 		if (policy->detach)

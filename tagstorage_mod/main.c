@@ -21,6 +21,7 @@
 #include <linux/memory.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/reboot.h>
 #include <linux/suspend.h>
 #include <asm/cpufeature.h>
 #include <asm/mte.h>
@@ -61,12 +62,12 @@ static unsigned long scan_region(struct tagstorage_region *region)
 	unsigned long missed = 0;
 
 	for (; pfn < end; pfn++) {
-		struct page *page = pfn_to_page(pfn);
+		struct page *page = pfn_to_online_page(pfn);
 		struct folio *folio;
 
 		if (!(pfn % PAGES_PER_SECTION))
 			cond_resched();
-		if (!tagged_unprepared(page))
+		if (!page || !tagged_unprepared(page))
 			continue;
 		folio = page_folio(page);
 		if (!folio_try_get(folio)) {
@@ -119,17 +120,22 @@ static struct notifier_block memory_nb = {
 	.notifier_call = memory_callback,
 };
 
-/* The image would hold lent pages, and tags that are restored over them. */
+/*
+ * The image would hold lent pages, and tags that are restored over them; or the
+ * machine that loads one, with all of its storage free, is lending now.
+ */
 static int pm_callback(struct notifier_block *nb, unsigned long action,
 		       void *unused)
 {
 	switch (action) {
 	case PM_HIBERNATION_PREPARE:
+	case PM_RESTORE_PREPARE:
 		if (tagstorage_lend_bar(true))
 			return NOTIFY_OK;
 		pr_err("no hibernation while tag storage is lent: echo carveout > /sys/kernel/mm/tagstorage/policy first\n");
 		return NOTIFY_BAD;
 	case PM_POST_HIBERNATION:
+	case PM_POST_RESTORE:
 		tagstorage_lend_bar(false);
 		return NOTIFY_OK;
 	default:
@@ -139,6 +145,31 @@ static int pm_callback(struct notifier_block *nb, unsigned long action,
 
 static struct notifier_block pm_nb = {
 	.notifier_call = pm_callback,
+};
+
+/*
+ * The next kernel (kexec) knows nothing of dirty data lines over what are tags to
+ * it. Draining writes them back.
+ */
+static int reboot_callback(struct notifier_block *nb, unsigned long action,
+			   void *unused)
+{
+	struct tagstorage_region *region;
+	unsigned int i;
+
+	tagstorage_policy_select("carveout");
+	tagstorage_for_each_region(region, i) {
+		long out = atomic_long_read(&region->out);
+
+		if (out)
+			pr_warn("region %u: %ld blocks can't be drained: a kernel that is started by kexec must not use MTE\n",
+				i, out);
+	}
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block reboot_nb = {
+	.notifier_call = reboot_callback,
 };
 
 static int check_machine(void)
@@ -179,6 +210,9 @@ static int __init tagstorage_init(void)
 	ret = register_pm_notifier(&pm_nb);
 	if (ret)
 		goto err_pm;
+	ret = register_reboot_notifier(&reboot_nb);
+	if (ret)
+		goto err_reboot;
 	ret = tagstorage_sysfs_init();
 	if (ret)
 		goto err_sysfs;
@@ -186,6 +220,8 @@ static int __init tagstorage_init(void)
 	return 0;
 
 err_sysfs:
+	unregister_reboot_notifier(&reboot_nb);
+err_reboot:
 	unregister_pm_notifier(&pm_nb);
 err_pm:
 	unregister_memory_notifier(&memory_nb);
@@ -202,6 +238,7 @@ static void __exit tagstorage_exit(void)
 {
 	tagstorage_audit_exit();
 	tagstorage_sysfs_exit();
+	unregister_reboot_notifier(&reboot_nb);
 	unregister_pm_notifier(&pm_nb);
 	unregister_memory_notifier(&memory_nb);
 	tag_storage_unregister(&tagstorage_ops);

@@ -79,9 +79,10 @@ vm_fault_t tagstorage_wait(struct vm_fault *vmf)
 {
 	vm_fault_t ret = 0;
 
+	if (vmf && (vmf->flags & FAULT_FLAG_RETRY_NOWAIT))
+		return VM_FAULT_RETRY;
 	atomic_long_inc(&tagstorage_nr_waited);
-	if (vmf && fault_flag_allow_retry_first(vmf->flags) &&
-	    !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
+	if (vmf && fault_flag_allow_retry_first(vmf->flags)) {
 		release_fault_lock(vmf);
 		ret = VM_FAULT_RETRY;
 	}
