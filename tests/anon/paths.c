@@ -345,6 +345,30 @@ static void mprotect_huge(void)
 	expect_all(memory, 0, HUGE_PAGES, 1);
 }
 
+/* A child that shares the huge page makes its first page tagged; then the parent makes all of it PROT_MTE. */
+static void mprotect_huge_shared(void)
+{
+	char *memory = map_huge(RW);
+	struct turns t;
+
+	write_data(memory, 0, HUGE_PAGES, 1);
+	CHILD(&t, {
+		protect(memory, 1, RW | PROT_MTE);
+		expect_no_tags(memory, 0, 1);
+		let_parent(&t);
+		expect_data(memory, 0, HUGE_PAGES, 1);
+		expect_no_tags(memory, 0, 1);
+	});
+	let_child(&t);
+	expect_huge(memory, true);
+	protect(memory, HUGE_PAGES, RW | PROT_MTE);
+	expect_data(memory, 0, HUGE_PAGES, 1);
+	expect_no_tags(memory, 0, HUGE_PAGES);
+	write_all(memory, 0, HUGE_PAGES, 2);
+	expect_all(memory, 0, HUGE_PAGES, 2);
+	end_child(&t);
+}
+
 static void freed_is_fresh(void)
 {
 	char *memory = map(64, RW | PROT_MTE);
@@ -879,6 +903,7 @@ static const struct directed_test tests[] = {
 	{ "mprotect-populated", mprotect_populated },
 	{ "mprotect-shared", mprotect_shared },
 	{ "mprotect-huge", mprotect_huge },
+	{ "mprotect-huge-shared", mprotect_huge_shared },
 	{ "freed-is-fresh", freed_is_fresh },
 	{ "moved-mapping", moved_mapping },
 	{ "huge-fault", huge_fault },
