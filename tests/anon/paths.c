@@ -345,6 +345,30 @@ static void mprotect_huge(void)
 	expect_all(memory, 0, HUGE_PAGES, 1);
 }
 
+/* A child that shares the huge page makes its first page tagged; then the parent makes all of it PROT_MTE. */
+static void mprotect_huge_shared(void)
+{
+	char *memory = map_huge(RW);
+	struct turns t;
+
+	write_data(memory, 0, HUGE_PAGES, 1);
+	CHILD(&t, {
+		protect(memory, 1, RW | PROT_MTE);
+		expect_no_tags(memory, 0, 1);
+		let_parent(&t);
+		expect_data(memory, 0, HUGE_PAGES, 1);
+		expect_no_tags(memory, 0, 1);
+	});
+	let_child(&t);
+	expect_huge(memory, true);
+	protect(memory, HUGE_PAGES, RW | PROT_MTE);
+	expect_data(memory, 0, HUGE_PAGES, 1);
+	expect_no_tags(memory, 0, HUGE_PAGES);
+	write_all(memory, 0, HUGE_PAGES, 2);
+	expect_all(memory, 0, HUGE_PAGES, 2);
+	end_child(&t);
+}
+
 static void freed_is_fresh(void)
 {
 	char *memory = map(64, RW | PROT_MTE);
@@ -798,7 +822,26 @@ static void mprotect_lent(void)
 		fail("%zu pages alone and %zu among others", alone, among);
 }
 
-/* The same, for a page that is shared with the parent. */
+/* Ordinary pages, in use and untagged, become tagged; their tag storage is in use, too. */
+static void mprotect_covered(void)
+{
+	size_t covered = 0;
+	struct full f;
+
+	fill_memory(&f);
+	for (size_t page = 0; page < f.pages; page += f.pages / 256) {
+		if (!f.pfns[page] || is_lent(&f, page))
+			continue;
+		protect(f.memory + page * PAGE, 1, RW | PROT_MTE);
+		expect_tagged(&f, page);
+		covered++;
+	}
+	expect_full(&f);
+	if (covered < 64)
+		fail("%zu pages only", covered);
+}
+
+/* As mprotect_lent(), for a page that is shared with the parent. */
 static void mprotect_lent_shared(void)
 {
 	size_t first = 0, nr = 64;
@@ -860,6 +903,7 @@ static const struct directed_test tests[] = {
 	{ "mprotect-populated", mprotect_populated },
 	{ "mprotect-shared", mprotect_shared },
 	{ "mprotect-huge", mprotect_huge },
+	{ "mprotect-huge-shared", mprotect_huge_shared },
 	{ "freed-is-fresh", freed_is_fresh },
 	{ "moved-mapping", moved_mapping },
 	{ "huge-fault", huge_fault },
@@ -876,6 +920,7 @@ static const struct directed_test tests[] = {
 	{ "release-munmap", release_munmap },
 	{ "release-exit", release_exit },
 	{ "mprotect-lent", mprotect_lent },
+	{ "mprotect-covered", mprotect_covered },
 	{ "mprotect-lent-shared", mprotect_lent_shared },
 	{ "claim-in-use", claim_in_use },
 };
