@@ -663,7 +663,13 @@ static void need_lent(void)
 		skip("no tag storage is lent");
 }
 
-/* Pages that are freed on another CPU, or are in a batch of it, take their time. */
+/* Compaction begins by emptying every CPU's batches of pages, which hold references. */
+static void empty_batches(void)
+{
+	write_text(COMPACT, "1");
+}
+
+/* Pages that are freed on another CPU take their time. */
 static void expect_back(const char *name, uint64_t before)
 {
 	uint64_t now = 0;
@@ -672,7 +678,7 @@ static void expect_back(const char *name, uint64_t before)
 		now = total(name);
 		if (now <= before)
 			return;
-		write_text("/proc/sys/vm/stat_refresh", "1");
+		empty_batches();
 		short_sleep();
 	}
 	fail("%s is %" PRIu64 ", not back to %" PRIu64, name, now, before);
@@ -685,6 +691,7 @@ static void release_munmap(void)
 	char *memory;
 
 	need_engine();
+	empty_batches();
 	tagged = total("tagged_pages");
 	reserved = total("reserved_pages");
 	memory = map(pages, RW | PROT_MTE);
@@ -708,6 +715,7 @@ static void release_exit(void)
 	struct turns t;
 
 	need_engine();
+	empty_batches();
 	tagged = total("tagged_pages");
 	reserved = total("reserved_pages");
 	CHILD(&t, {
