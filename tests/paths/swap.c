@@ -334,6 +334,7 @@ static void race(void)
 }
 
 static const struct directed_test tests[] = {
+	{ "swap-lent-itself", lent_itself },
 	{ "swap-out-and-in", out_and_in },
 	{ "swap-without-prot-mte", without_prot_mte },
 	{ "swap-tagged-after", tagged_after },
@@ -345,7 +346,6 @@ static const struct directed_test tests[] = {
 	{ "swap-shared-memory", shared_memory },
 	{ "swap-shared-switched-off", shared_switched_off },
 	{ "swap-race", race },
-	{ "swap-lent-itself", lent_itself },
 };
 
 int main(int argc, char **argv)
