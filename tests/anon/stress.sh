@@ -3,7 +3,8 @@
 #
 # anon/stress.sh - what the tests anon/stress-*.test share. Sourced, never run.
 #
-# Reads: TOP, LAB, TIER (quick: a fifth of the operations); KERNEL and POLICY replace the test's own;
+# Reads: TOP, LAB, TIER (quick: a fifth of the operations, half where policies are
+#        switched); KERNEL and POLICY replace the test's own;
 #        SEED is anonstress's (default: a new one each time; it is printed)
 
 # stress KERNEL PROFILE OPS [LAB/RUN'S OPTION...] [-- [UNDER-PRESSURE'S OPTION...] [-- ANONSTRESS'S OPTION...]]
@@ -21,7 +22,12 @@ stress() {
 	done
 	[ $# -eq 0 ] || shift
 	own=("$@")
-	[ "${TIER:-full}" = full ] || ops=$((ops / 5))
+	if [ "${TIER:-full}" != full ]; then
+		case " ${pressure[*]} " in
+		*' --switch '*) ops=$((ops / 2)) ;;
+		*) ops=$((ops / 5)) ;;
+		esac
+	fi
 	# An unpatched kernel loses tags of huge pages.
 	[ "${kernel#stock}" = "$kernel" ] || own+=(--no-thp)
 	"$LAB/run" --kernel "$kernel" --profile "$profile" --policy "${POLICY:-cma}" \
