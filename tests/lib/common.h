@@ -40,6 +40,9 @@
 #ifndef MADV_COLD
 #define MADV_COLD	20
 #endif
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT	21
+#endif
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ	22
 #define MADV_POPULATE_WRITE	23

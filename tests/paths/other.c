@@ -31,9 +31,6 @@
 #ifndef PT_AARCH64_MEMTAG_MTE
 #define PT_AARCH64_MEMTAG_MTE	0x70000002
 #endif
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT	21
-#endif
 #ifndef UFFDIO_MOVE
 struct uffdio_move {
 	uint64_t dst, src, len, mode;

@@ -14,9 +14,6 @@
 
 #include "directed.h"
 
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT	21
-#endif
 #define PAGES		256
 #define SWAPPED		(1ULL << 62)
 
