@@ -22,7 +22,9 @@
  * claim under one held for writing. A claim never leads to another one: what it
  * moves is untagged, and so are the destinations that it allocates.
  */
+#include <linux/bitmap.h>
 #include <linux/gfp.h>
+#include <linux/jiffies.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
@@ -35,9 +37,11 @@
 
 /* A claim gives up after so many rounds of moving what is in the way ... */
 #define CLAIM_ROUNDS	3
-/* ... and a page is not prepared after so many claims, */
+/* ... and the block is left alone for a while. */
+#define CLAIM_HELD	max(HZ / 20, 1)
+/* A page is not prepared after its block has been somebody else's so often, */
 #define CLAIM_TRIES	4
-/* each of which waits no longer than this for another one to finish. */
+/* each time no longer than this. */
 #define CLAIM_WAIT	(HZ / 10)
 
 /* For each page of a block. */
@@ -254,7 +258,16 @@ unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
 	return moved;
 }
 
-/* Isolate the user of one page. A page in some CPU's LRU batch counts as busy. */
+/* Does anybody hold this folio, apart from its mappings, the swap cache and us? */
+static bool is_used_otherwise(struct folio *folio)
+{
+	return folio_ref_count(folio) > folio_expected_ref_count(folio) + 1;
+}
+
+/*
+ * Isolate the user of one page. A page in some other CPU's LRU batch counts as busy,
+ * and one that somebody holds is not even unmapped: it could not be moved.
+ */
 static bool isolate_user(struct page *page, struct list_head *folios)
 {
 	struct folio *folio = page_folio(page);
@@ -263,9 +276,10 @@ static bool isolate_user(struct page *page, struct list_head *folios)
 	if (!folio_try_get(folio))
 		return false;
 	if (page_folio(page) == folio && !folio_test_large(folio)) {
-		if (!folio_test_lru(folio))
+		if (!folio_test_lru(folio) || is_used_otherwise(folio))
 			lru_add_drain();
-		isolated = folio_isolate_lru(folio);
+		isolated = !is_used_otherwise(folio) &&
+			   folio_isolate_lru(folio);
 	}
 	if (isolated) {
 		list_add_tail(&folio->lru, folios);
@@ -352,6 +366,30 @@ static bool is_poisoned(struct tagstorage_region *region, u64 block)
 	return false;
 }
 
+/**
+ * tagstorage_is_held - did claiming a block fail a short while ago?
+ * @region: the region
+ * @block: the block
+ *
+ * Somebody who holds a page holds it for longer than it takes to find that out.
+ * Without this, every page that such a block covers would cost a claim.
+ */
+bool tagstorage_is_held(const struct tagstorage_region *region, u64 block)
+{
+	return test_bit(block, region->held) &&
+	       time_before(jiffies, READ_ONCE(region->held_since) + CLAIM_HELD);
+}
+
+/* A hint: a bit that gets lost, or lives too long, costs a claim or a better page. */
+static void set_held(struct tagstorage_region *region, u64 block)
+{
+	if (!time_before(jiffies, READ_ONCE(region->held_since) + CLAIM_HELD)) {
+		WRITE_ONCE(region->held_since, jiffies);
+		bitmap_zero(region->held, region->geo.nr_blocks);
+	}
+	set_bit(block, region->held);
+}
+
 /* Claim a block, whoever uses it. 0: it is reserved, with a pin. */
 static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
 {
@@ -359,7 +397,7 @@ static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
 	unsigned int migrated = 0;
 	int round;
 
-	if (is_poisoned(region, block))
+	if (tagstorage_is_held(region, block) || is_poisoned(region, block))
 		return -EBUSY;
 	if (!tagstorage_block_change(region, block, before,
 				     TAGSTORAGE_CLAIMING)) {
@@ -377,6 +415,7 @@ static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
 		}
 	}
 	claim_undo(region, block, before);
+	set_held(region, block);
 	tagstorage_count(region, claims_failed, 1);
 	tagstorage_count(region, migrated, migrated);
 	trace_tagstorage_claim_finish(region->index, block, -EBUSY, migrated);
@@ -405,11 +444,16 @@ static int claim_run(struct tagstorage_region *region, u64 pfn, unsigned int nr,
 			wait_var_event_timeout(&region->blocks[block],
 					       !block_in_transition(region, block),
 					       CLAIM_WAIT);
-		} else if (!claim_block(region, block, gfp)) {
+			continue;
+		}
+		ret = claim_block(region, block, gfp);
+		if (!ret) {
 			ret = tagstorage_prepare_run(region, pfn, nr);
 			tagstorage_block_put(region, block, 1);
 			return ret;
 		}
+		if (ret == -EBUSY)
+			return ret;
 	}
 	return ret;
 }

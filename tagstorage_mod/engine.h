@@ -4,7 +4,7 @@
  *
  *	main.c     -> everything
  *	registry.c -> lend.c
- *	replace.c  -> claim.c
+ *	replace.c  -> place.c -> claim.c
  *	lend.c, claim.c -> block.c -> region.c -> geometry.h
  */
 #ifndef TAGSTORAGE_ENGINE_H
@@ -103,6 +103,9 @@ struct tagstorage_stats {
  * @blocks: one word a block, see block.c; changed by cmpxchg only
  * @prepared: one bit a covered page: it owns one count of its block
  * @idle: one bit a block: it became idle since the worker last looked
+ * @held: one bit a block: claiming it failed since @held_since
+ * @held_since: jiffies; soon after, @held counts no more
+ * @place: the block where place.c looks next
  * @attached: the active policy serves the region; guarded by tagstorage_lend_mutex
  * @reserved: blocks in state RESERVED
  * @reserved_max: the most there were at a time
@@ -119,6 +122,9 @@ struct tagstorage_region {
 	u16 *blocks;
 	unsigned long *prepared;
 	unsigned long *idle;
+	unsigned long *held;
+	unsigned long held_since;
+	u64 place;
 	bool attached;
 	atomic_long_t reserved;
 	atomic_long_t reserved_max;
@@ -176,6 +182,7 @@ int tagstorage_reserve(struct page *page, unsigned int nr);
 int tagstorage_claim(struct page *page, unsigned int nr, gfp_t gfp);
 bool tagstorage_capture(struct page *page, unsigned int nr);
 bool tagstorage_is_storage(struct page *page, unsigned int nr);
+bool tagstorage_is_held(const struct tagstorage_region *region, u64 block);
 unsigned int tagstorage_take_free(struct tagstorage_region *region, u64 block);
 unsigned int tagstorage_isolate_users(struct tagstorage_region *region,
 				      u64 block, struct list_head *folios);
@@ -183,6 +190,9 @@ void tagstorage_claim_end(struct tagstorage_region *region, u64 block,
 			  enum tagstorage_state to);
 unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
 				     bool wait);
+
+/* place.c */
+struct page *tagstorage_place(int nid, gfp_t gfp);
 
 /* replace.c */
 extern atomic_long_t tagstorage_nr_replaced;

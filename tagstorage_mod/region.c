@@ -214,6 +214,7 @@ static void region_free(struct tagstorage_region *region)
 	kvfree(region->blocks);
 	kvfree(region->prepared);
 	kvfree(region->idle);
+	kvfree(region->held);
 	free_percpu(region->stats);
 	kfree(region->name);
 	kfree(region);
@@ -235,9 +236,11 @@ region_alloc(struct device_node *np, const struct tagstorage_geometry *geo)
 				    sizeof(long), GFP_KERNEL);
 	region->idle = kvcalloc(BITS_TO_LONGS(geo->nr_blocks), sizeof(long),
 				GFP_KERNEL);
+	region->held = kvcalloc(BITS_TO_LONGS(geo->nr_blocks), sizeof(long),
+				GFP_KERNEL);
 	region->stats = alloc_percpu(struct tagstorage_stats);
 	if (region->name && region->blocks && region->prepared &&
-	    region->idle && region->stats)
+	    region->idle && region->held && region->stats)
 		return region;
 	region_free(region);
 	return NULL;

@@ -24,7 +24,23 @@ atomic_long_t tagstorage_nr_waited;
 /* How long a fault sleeps before it tries again. */
 #define FAULT_WAIT	max(HZ / 50, 1)
 
-/* A page that is no better than the old one is no target: the fault waits then. */
+/* A page that the allocator doesn't offer, dressed as it would. */
+static struct folio *place_folio(int nid, gfp_t gfp)
+{
+	struct page *page = tagstorage_place(nid, gfp);
+
+	if (!page)
+		return NULL;
+	post_alloc_hook(page, 0, gfp);
+	init_page_count(page);
+	clear_page_pfmemalloc(page);
+	return page_folio(page);
+}
+
+/*
+ * A page that is no better than the old one is no target. A large folio for which
+ * there is none is split by the migration, which comes back for its pages.
+ */
 static struct folio *replace_target(struct folio *src, unsigned long unused)
 {
 	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_ZEROTAGS | __GFP_NOWARN;
@@ -33,11 +49,10 @@ static struct folio *replace_target(struct folio *src, unsigned long unused)
 	if (folio_test_large(src))
 		gfp |= __GFP_COMP | __GFP_NORETRY;
 	dst = __folio_alloc(gfp, folio_order(src), folio_nid(src), NULL);
-	if (dst && !tagstorage_is_prepared(&dst->page, folio_nr_pages(dst))) {
-		folio_put(dst);
-		dst = NULL;
-	}
-	return dst;
+	if (!dst || tagstorage_is_prepared(&dst->page, folio_nr_pages(dst)))
+		return dst;
+	folio_put(dst);
+	return folio_test_large(src) ? NULL : place_folio(folio_nid(src), gfp);
 }
 
 /* Give all who map this folio another one. Takes over the caller's reference. */

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Finding a page whose tag storage can be had.
+ *
+ * The page allocator doesn't know about blocks. Pages that lie next to each other
+ * share one, so when a page can't be prepared, the next ones that the allocator
+ * offers mostly can't be either. Whoever must have a page comes here then: it is
+ * looked for among the free pages that each block covers, first of blocks that hold
+ * tags already or are idle, then of blocks that can be claimed. Each block is looked
+ * at once; where one search ends, the next one begins.
+ */
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/sched/signal.h>
+#include <linux/vmstat.h>
+
+#include "engine.h"
+
+/* Claims that a search may lose before it gives up. */
+#define PLACE_CLAIMS	256
+
+/* The search goes past the allocator's watermarks, so it stops at the lowest. */
+static bool has_room(struct zone *zone)
+{
+	return zone_page_state(zone, NR_FREE_PAGES) -
+	       zone_page_state(zone, NR_FREE_CMA_PAGES) > min_wmark_pages(zone);
+}
+
+static bool take_page(struct page *page)
+{
+	struct zone *zone = page_zone(page);
+	unsigned long flags;
+	bool taken;
+
+	spin_lock_irqsave(&zone->lock, flags);
+	taken = has_room(zone) && tag_storage_take_page(page);
+	spin_unlock_irqrestore(&zone->lock, flags);
+	return taken;
+}
+
+/* Take a free page that this block covers off the free lists. */
+static struct page *take_covered(struct tagstorage_region *region, u64 block)
+{
+	u64 pfn = tagstorage_span_pfn(&region->geo, block);
+	u64 end = pfn + region->geo.span_pages;
+	struct page *page = pfn_to_online_page(pfn);
+
+	if (!page || !pfn_to_online_page(end - 1))
+		return NULL;
+	/* A run of free pages that reaches into the span contains its first page ... */
+	if (is_free_buddy_page(page) && take_page(page))
+		return page;
+	/* ... or begins in it. */
+	while (++pfn < end) {
+		page = pfn_to_page(pfn);
+		if (PageBuddy(page) && take_page(page))
+			return page;
+	}
+	return NULL;
+}
+
+/* May a page that this block covers be worth a try? */
+static bool suits(struct tagstorage_region *region, u64 block, bool claim)
+{
+	switch (tagstorage_block_state(region, block)) {
+	case TAGSTORAGE_RESERVED:
+	case TAGSTORAGE_IDLE:
+		return !claim;
+	case TAGSTORAGE_LENT:
+	case TAGSTORAGE_DRAINING:
+		return claim && !tagstorage_is_held(region, block);
+	default:
+		return false;
+	}
+}
+
+static void give_back(struct page *page)
+{
+	post_alloc_hook(page, 0, 0);
+	init_page_count(page);
+	__free_page(page);
+}
+
+static struct page *place_in(struct tagstorage_region *region, gfp_t gfp,
+			     bool claim, unsigned int *claims)
+{
+	u64 block = READ_ONCE(region->place), n;
+	struct page *page;
+
+	for (n = 0; n < region->geo.nr_blocks && *claims; n++, block++) {
+		if (block >= region->geo.nr_blocks)
+			block = 0;
+		if (n % 64 == 63) {
+			cond_resched();
+			if (fatal_signal_pending(current))
+				break;
+		}
+		if (!suits(region, block, claim))
+			continue;
+		page = take_covered(region, block);
+		if (!page)
+			continue;
+		if (claim ? !tagstorage_claim(page, 1, gfp) :
+			    !tagstorage_reserve(page, 1)) {
+			WRITE_ONCE(region->place, block);
+			return page;
+		}
+		give_back(page);
+		*claims -= claim;
+	}
+	if (claim)
+		WRITE_ONCE(region->place, block);
+	return NULL;
+}
+
+/**
+ * tagstorage_place - find a page whose tag storage can be had
+ * @nid: the node where it should be
+ * @gfp: what the caller may do to get memory
+ *
+ * Context: may sleep; locks as for tagstorage_claim().
+ * Return: a page as the allocator has it before post_alloc_hook(), prepared, without
+ * a reference; or NULL.
+ */
+struct page *tagstorage_place(int nid, gfp_t gfp)
+{
+	unsigned int claims = PLACE_CLAIMS;
+	struct tagstorage_region *region;
+	unsigned int i, pass;
+	struct page *page;
+
+	/* Of the node without and with claiming, then of the others. */
+	for (pass = 0; pass < 4; pass++) {
+		bool claim = pass % 2, near = pass < 2;
+
+		tagstorage_for_each_region(region, i) {
+			if (near != (zone_to_nid(region->zone) == nid))
+				continue;
+			page = place_in(region, gfp, claim, &claims);
+			if (page)
+				return page;
+		}
+	}
+	return NULL;
+}
