@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * obstruct/obstruct.c - a hostile process that holds memory on tag storage in as many ways as it can
+ *
+ * usage: obstruct METHOD... [--mib N] [--leave MIB] [--ready PATH] | obstruct --list
+ *
+ *   METHOD        a way to keep pages where they are: one of those that --list names (see methods.h), each in a
+ *                 process of its own with user id 65534
+ *   --mib N       memory of all methods together (default: as much as there is tag storage)
+ *   --leave MIB   ordinary memory that is free in the end (default: 96)
+ *   --ready PATH  makes this file when all is held
+ *
+ * Ordinary memory is filled with a file in memory first, so that the methods get what is left: tag storage. What
+ * they leave of that is filled with data that can be moved. Then ordinary memory is freed again, half in whole huge
+ * pages, half scattered, and the methods take their references. SIGTERM ends it: all data is verified.
+ *
+ * Prints for each method how many pages it has, how many of them it got hold of, and how many lie on tag storage,
+ * when all is ready and at the end; and how many pages of tag storage hold anything but anonymous memory.
+ * "skip - METHOD: WHY" if the kernel or the machine lacks something.
+ * Exit status: 0 if all data was right, 1 if not, 4 if no method can be used here, 2 on other errors.
+ */
+
+#define _GNU_SOURCE
+#include <getopt.h>
+
+#include "methods.h"
+
+#define MAX_JOBS	64
+#define STEP		64	/* pages of the file in one go */
+#define RUN_PAGES	16	/* freed in one go */
+#define KPF_LRU		5
+#define KPF_BUDDY	10
+#define KPF_ANON	12
+#define KPF_RESERVED	32
+
+volatile sig_atomic_t stop;
+
+static struct region regions[MAX_REGIONS];
+static unsigned int region_count;
+static struct job jobs[MAX_JOBS];
+static unsigned int job_count;
+
+static void on_term(int signal)
+{
+	(void)signal;
+	stop = 1;
+}
+
+/* The process of a job */
+
+static void say(const struct job *job, char kind, const char *text)
+{
+	char message[128] = { kind };
+
+	snprintf(message + 1, sizeof(message) - 1, "%s", text ?: "");
+	if (write(job->channel, message, sizeof(message)) != sizeof(message))
+		_exit(2);
+}
+
+static void become_nobody(void)
+{
+	if (setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY))
+		die("the user can't be changed");
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+static void get_memory(struct job *job)
+{
+	size_t size = job->pages * PAGE;
+
+	if (job->method->file) {
+		job->file = memfd_create("obstruct", MFD_CLOEXEC);
+		if (job->file < 0 || ftruncate(job->file, size))
+			die("there is no file");
+		job->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, job->file, 0);
+	} else {
+		job->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+				   -1, 0);
+	}
+	if (job->memory == MAP_FAILED)
+		die("there is no memory: %s", strerror(errno));
+	madvise(job->memory, size, MADV_NOHUGEPAGE);
+	for (size_t page = 0; page < job->pages; page++)
+		fill_page(job, page);
+}
+
+static size_t verify(const struct job *job)
+{
+	const uint64_t *words = (const uint64_t *)job->memory;
+	size_t wrong = 0;
+
+	for (size_t i = 0; i < job->pages * WORDS; i++)
+		wrong += words[i] != pattern(job, i);
+	return wrong;
+}
+
+static void take(struct job *job)
+{
+	const char *why = job->method->take ? job->method->take(job) : NULL;
+	char text[32];
+
+	snprintf(text, sizeof(text), "%zu", job->held);
+	say(job, why ? 's' : 't', why ?: text);
+}
+
+__attribute__((noreturn))
+static void run_job(struct job *job)
+{
+	const struct method *method = job->method;
+	char byte, text[32];
+	size_t wrong;
+
+	/* If memory runs out, that is this process' fault. */
+	write_text("/proc/self/oom_score_adj", "1000");
+	if (!method->root)
+		become_nobody();
+	if (!method->empty)
+		get_memory(job);
+	snprintf(text, sizeof(text), "%p", job->memory);
+	say(job, 'f', text);
+	if (method->early)
+		take(job);
+	if (read(job->channel, &byte, 1) != 1)
+		_exit(2);
+	if (!method->early)
+		take(job);
+	while (!stop) {
+		if (method->again)
+			method->again(job);
+		else
+			usleep(10000);
+	}
+	if (method->drop)
+		method->drop(job);
+	wrong = method->empty ? 0 : verify(job);
+	if (wrong)
+		printf("obstruct: %s: %zu words destroyed\n", method->name, wrong);
+	fflush(stdout);
+	_exit(wrong != 0);
+}
+
+/* The main process */
+
+static void hear(struct job *job, char kind)
+{
+	char message[128];
+
+	if (job->skipped)
+		return;
+	if (read(job->channel, message, sizeof(message)) != sizeof(message))
+		die("obstruct: %s: it died", job->method->name);
+	if (message[0] == 's') {
+		printf("skip - %s: %s\n", job->method->name, message + 1);
+		job->skipped = true;
+		return;
+	}
+	if (message[0] != kind)
+		die("obstruct: %s: '%c' instead of '%c'", job->method->name, message[0], kind);
+	if (kind == 't')
+		job->held = strtoul(message + 1, NULL, 10);
+	else
+		job->memory = (char *)strtoul(message + 1, NULL, 16);
+}
+
+static void start_job(struct job *job, const struct method *method, size_t pages)
+{
+	int channel[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel))
+		die("there is no channel");
+	job->method = method;
+	job->pages = pages;
+	job->file = -1;
+	job->seed = (job - jobs + 1) * 0x1234567ULL;
+	job->random = job->seed;
+	fflush(stdout);
+	job->channel = channel[1];
+	job->pid = fork();
+	if (job->pid < 0)
+		die("fork: %s", strerror(errno));
+	if (!job->pid) {
+		close(channel[0]);
+		run_job(job);
+	}
+	close(channel[1]);
+	job->channel = channel[0];
+	hear(job, 'f');
+	if (method->early)
+		hear(job, 't');
+}
+
+/* How many pages of a job lie on tag storage now. */
+static size_t count_lent(const struct job *job)
+{
+	static uint64_t entries[1024];
+	char path[64];
+	size_t count = 0;
+	int file;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", job->pid);
+	file = open(path, O_RDONLY);
+	if (file < 0 || job->method->empty)
+		return 0;
+	for (size_t page = 0; page < job->pages; page += ARRAY_SIZE(entries)) {
+		size_t left = job->pages - page, nr = left < ARRAY_SIZE(entries) ? left : ARRAY_SIZE(entries);
+		ssize_t size = pread(file, entries, nr * 8, ((uint64_t)job->memory / PAGE + page) * 8);
+
+		for (ssize_t i = 0; i < size / 8; i++)
+			count += entries[i] >> 63 &&
+				 on_storage(regions, region_count, entries[i] & ((1ULL << 55) - 1));
+	}
+	close(file);
+	return count;
+}
+
+static bool has_flag(int file, uint64_t pfn, unsigned int flag)
+{
+	uint64_t flags;
+
+	if (pread(file, &flags, 8, pfn * 8) != 8)
+		die("/proc/kpageflags can't be read");
+	return flags >> flag & 1;
+}
+
+static bool is_used(int file, uint64_t pfn)
+{
+	return !has_flag(file, pfn, KPF_BUDDY) && !has_flag(file, pfn, KPF_RESERVED);
+}
+
+/* A page that is only on its way from or to a free list is another one at the second look. */
+static bool is_other(int file, uint64_t pfn)
+{
+	if (has_flag(file, pfn, KPF_ANON))
+		return false;
+	usleep(2000);
+	return is_used(file, pfn) && !has_flag(file, pfn, KPF_ANON);
+}
+
+/* Pages of tag storage that are in use, and those of them that hold no anonymous memory. */
+static void print_kinds(const char *when)
+{
+	size_t used = 0, other = 0, unlisted = 0;
+	int file = open("/proc/kpageflags", O_RDONLY);
+
+	for (unsigned int i = 0; i < region_count; i++) {
+		for (uint64_t pfn = regions[i].start; pfn < regions[i].start + regions[i].pages; pfn++) {
+			if (!is_used(file, pfn))
+				continue;
+			used++;
+			if (is_other(file, pfn))
+				other++;
+			else if (!has_flag(file, pfn, KPF_LRU))
+				unlisted++;
+		}
+	}
+	close(file);
+	printf("obstruct: %s: %zu pages of tag storage in use, %zu of them off the lists, %zu not anonymous\n", when,
+	       used, unlisted, other);
+}
+
+static void report(const char *when)
+{
+	for (unsigned int i = 0; i < job_count; i++) {
+		if (!jobs[i].skipped && !jobs[i].method->empty)
+			printf("obstruct: %s: %s: %zu pages, %zu held, %zu on tag storage\n", when,
+			       jobs[i].method->name, jobs[i].pages, jobs[i].held, count_lent(&jobs[i]));
+	}
+	print_kinds(when);
+	fflush(stdout);
+}
+
+/* Ordinary memory, in a file: never on tag storage */
+
+struct ballast {
+	int file;
+	size_t pages;
+	uint8_t *there;		/* for each page */
+	uint64_t random;
+};
+
+/* Leaves @room bytes. */
+static void fill_ballast(struct ballast *ballast, uint64_t room)
+{
+	static char data[STEP * PAGE];
+	size_t most = meminfo("MemTotal") / PAGE;
+	uint64_t min, high, free;
+	void *map;
+
+	ballast->file = memfd_create("ballast", MFD_CLOEXEC);
+	ballast->there = calloc(most, 1);
+	if (ballast->file < 0 || !ballast->there)
+		die("there is no memory");
+	memset(data, 0x5a, sizeof(data));
+	get_watermarks(&min, &high);
+	high += room;
+	while (ballast->pages + STEP < most) {
+		free = free_ordinary();
+		if (free <= high + MIB)
+			break;
+		free = (free - high) / 2 / sizeof(data) + 1;
+		for (; free && ballast->pages + STEP < most; free--) {
+			if (write(ballast->file, data, sizeof(data)) != (ssize_t)sizeof(data))
+				die("the ballast can't be written: %s", strerror(errno));
+			memset(ballast->there + ballast->pages, 1, STEP);
+			ballast->pages += STEP;
+		}
+	}
+	/* It is not to be swapped out. */
+	map = mmap(NULL, ballast->pages * PAGE, PROT_READ, MAP_SHARED, ballast->file, 0);
+	if (map == MAP_FAILED || mlock(map, ballast->pages * PAGE))
+		die("the ballast can't be locked");
+}
+
+static void free_ballast(struct ballast *ballast, uint64_t leave)
+{
+	uint64_t free = free_ordinary(), missing = free < leave ? (leave - free) / PAGE : 0, in_runs = missing / 2;
+
+	if (missing > ballast->pages * 3 / 4)
+		die("there is not enough memory to leave %" PRIu64 " MiB of it free", leave / MIB);
+	while (missing) {
+		size_t run = missing > in_runs ? HUGE_PAGES : RUN_PAGES;
+		size_t page = below(&ballast->random, ballast->pages / run) * run;
+
+		if (fallocate(ballast->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, page * PAGE, run * PAGE))
+			die("the ballast can't be freed: %s", strerror(errno));
+		for (size_t i = page; i < page + run && missing; i++) {
+			missing -= ballast->there[i];
+			ballast->there[i] = 0;
+		}
+	}
+}
+
+/* Jobs */
+
+static const struct method *find_method(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+		if (!strcmp(methods[i].name, name))
+			return &methods[i];
+	die("obstruct: there is no method %s", name);
+}
+
+static size_t prepare(char **names, const struct method *chosen[])
+{
+	size_t count = 0;
+
+	for (; *names; names++) {
+		const struct method *method = find_method(*names);
+		const char *why = method->prepare ? method->prepare() : NULL;
+
+		if (why)
+			printf("skip - %s: %s\n", method->name, why);
+		else if (count < MAX_JOBS - 1)
+			chosen[count++] = method;
+	}
+	return count;
+}
+
+/* What the kernel needs for each job is ordinary memory, of which there is to be enough, and no more. */
+static void start(const struct method *chosen[], size_t count, size_t pages, struct ballast *ballast)
+{
+	uint64_t rest, min, high;
+
+	/* Files first: the ballast has left room for them. */
+	for (size_t i = 0; i < 2 * count; i++) {
+		bool file_now = i < count;
+
+		if (chosen[i % count]->file != file_now)
+			continue;
+		get_watermarks(&min, &high);
+		free_ballast(ballast, high + MIB);
+		start_job(&jobs[job_count++], chosen[i % count], pages / count);
+	}
+	rest = total("free_pages");
+	if (rest > 64)
+		start_job(&jobs[job_count++], find_method("none"), rest - 64);
+}
+
+static void go(void)
+{
+	for (unsigned int i = 0; i < job_count; i++) {
+		if (write(jobs[i].channel, "g", 1) != 1)
+			die("obstruct: %s: it died", jobs[i].method->name);
+		if (!jobs[i].method->early)
+			hear(&jobs[i], 't');
+	}
+}
+
+static int end(void)
+{
+	int status, failed = 0;
+
+	stall_end();
+	unlink(CORE_FLAG);
+	for (unsigned int i = 0; i < job_count; i++)
+		kill(jobs[i].pid, SIGTERM);
+	for (unsigned int i = 0; i < job_count; i++) {
+		if (waitpid(jobs[i].pid, &status, 0) != jobs[i].pid || status) {
+			printf("obstruct: %s: ended with status %#x\n", jobs[i].method->name, status);
+			failed = 1;
+		}
+		if (jobs[i].method->finish)
+			jobs[i].method->finish();
+	}
+	return failed;
+}
+
+static void get_ready(const char *path)
+{
+	int file = path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+
+	if (path && file < 0)
+		die("%s can't be made: %s", path, strerror(errno));
+	if (path)
+		close(file);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "mib", required_argument, NULL, 'm' },
+		{ "leave", required_argument, NULL, 'l' },
+		{ "ready", required_argument, NULL, 'r' },
+		{ "list", no_argument, NULL, 'L' },
+		{ "core", no_argument, NULL, 'c' },
+		{ NULL, 0, NULL, 0 }
+	};
+	const struct method *chosen[MAX_JOBS];
+	struct ballast ballast = { .random = 1 };
+	uint64_t leave = 96 * MIB;
+	const char *ready = NULL;
+	size_t pages = 0, count, files = 0;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'm':
+			pages = strtoul(optarg, NULL, 0) * MIB / PAGE;
+			break;
+		case 'l':
+			leave = strtoul(optarg, NULL, 0) * MIB;
+			break;
+		case 'r':
+			ready = optarg;
+			break;
+		case 'L':
+			for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+				puts(methods[i].name);
+			return 0;
+		case 'c':
+			return core_helper();
+		default:
+			return 2;
+		}
+	}
+	if (signal(SIGTERM, on_term) == SIG_ERR)
+		die("signals can't be caught");
+	region_count = get_regions(regions);
+	if (!pages)
+		pages = total("total_pages") ?: 16 * MIB / PAGE;
+	count = prepare(argv + optind, chosen);
+	for (size_t i = 0; i < count; i++)
+		files += chosen[i]->file;
+	fill_ballast(&ballast, files ? pages / count * files * PAGE : 0);
+	if (count)
+		start(chosen, count, pages, &ballast);
+	free_ballast(&ballast, leave);
+	go();
+	report("ready");
+	get_ready(ready);
+	while (!stop)
+		usleep(10000);
+	report("at the end");
+	if (!count)
+		return 4;
+	return end();
+}
