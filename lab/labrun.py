@@ -63,6 +63,7 @@ class Options:
     files: list = dataclasses.field(default_factory=list)
     out: str = ""
     scratch: int = 0
+    balloon: bool = False
     append: str = ""
     insmod: str = ""
     timeout: int = 300
@@ -224,6 +225,8 @@ class Run:
             arguments += ["-icount", "shift=0"]
         shares = self.share(arguments)
         arguments += self.scratch_disk() + self.output_port()
+        if self.options.balloon:
+            arguments += ["-device", "virtio-balloon-device,free-page-reporting=on"]
         self.write_settings(shares)
         return arguments
 
@@ -439,6 +442,7 @@ def parse(arguments):
     parser.add_argument("--files", action="append", default=[], metavar="FOLDER")
     parser.add_argument("--out", default="", metavar="FOLDER")
     parser.add_argument("--scratch", type=int, default=0, metavar="MIB")
+    parser.add_argument("--balloon", action="store_true")
     parser.add_argument("--append", default="", metavar="WORDS")
     parser.add_argument("--insmod", default="", metavar="PARAMETERS")
     parser.add_argument("--timeout", type=int, default=defaults.timeout, metavar="SECONDS")

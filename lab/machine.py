@@ -73,7 +73,7 @@ PROFILES = {
                    "two regions, both storages in the middle of memory"),
     "count": Profile((above(2 * GIB),), "as small, one CPU, time counts instructions", cpus=1, icount=True,
                      slow=2),
-    "kvm": Profile((above(2 * GIB),), "as small, with KVM in the guest", virtualization=True, slow=2),
+    "kvm": Profile((above(768 * MIB),), "as tiny, with KVM in the guest", virtualization=True, slow=2),
     "hotplug": Profile((above(4 * GIB),), "4 GiB, storage outside System RAM", storage_is_memory=False),
     "big": Profile((above(64 * GIB),), "64 GiB and 2 GiB of tag storage, sparse", slow=2),
 }

@@ -73,6 +73,9 @@ bool tagstorage_capture(struct page *page, unsigned int nr)
 			return false;
 		SetPageReserved(page);
 		return true;
+	case TAGSTORAGE_LENDING:
+	case TAGSTORAGE_LENT:
+		return tagstorage_kept_add(region, page);
 	default:
 		return false;
 	}
@@ -116,7 +119,8 @@ unsigned int tagstorage_take_free(struct tagstorage_region *region, u64 block)
 	for_each_block_page(page, region, block, i) {
 		if (PageReserved(page))
 			continue;
-		if (tag_storage_take_page(page))
+		if (tagstorage_kept_take(region, page) ||
+		    tag_storage_take_page(page))
 			SetPageReserved(page);
 		else
 			busy++;

@@ -5,7 +5,7 @@
  *	main.c     -> everything
  *	registry.c -> lend.c
  *	replace.c  -> place.c -> claim.c
- *	lend.c, claim.c -> block.c -> region.c -> geometry.h
+ *	lend.c, claim.c -> kept.c, block.c -> region.c -> geometry.h
  */
 #ifndef TAGSTORAGE_ENGINE_H
 #define TAGSTORAGE_ENGINE_H
@@ -106,6 +106,12 @@ struct tagstorage_stats {
  * @held: one bit a block: claiming it failed since @held_since
  * @held_since: jiffies; soon after, @held counts no more
  * @place: the block where place.c looks next
+ * @kept_lock: nests in zone->lock; guards @kept, @kept_pages and @nr_kept
+ * @kept: one bit a storage page: it is on @kept_pages
+ * @kept_pages: free pages of lent blocks that are not on the free lists, see kept.c
+ * @nr_kept: how many; read without the lock as a hint
+ * @keeping: pages that are freed are kept
+ * @hand_out: the policy's; NULL: nothing is handed out
  * @attached: the active policy serves the region; guarded by tagstorage_lend_mutex
  * @reserved: blocks in state RESERVED
  * @reserved_max: the most there were at a time
@@ -125,6 +131,12 @@ struct tagstorage_region {
 	unsigned long *held;
 	unsigned long held_since;
 	u64 place;
+	spinlock_t kept_lock;
+	unsigned long *kept;
+	struct list_head kept_pages;
+	unsigned long nr_kept;
+	bool keeping;
+	bool (*hand_out)(struct tagstorage_region *region, struct zone *zone);
 	bool attached;
 	atomic_long_t reserved;
 	atomic_long_t reserved_max;
@@ -190,6 +202,15 @@ void tagstorage_claim_end(struct tagstorage_region *region, u64 block,
 			  enum tagstorage_state to);
 unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
 				     bool wait);
+
+/* kept.c */
+bool tagstorage_kept_add(struct tagstorage_region *region, struct page *page);
+bool tagstorage_kept_take(struct tagstorage_region *region, struct page *page);
+struct page *tagstorage_hand_out(struct zone *zone);
+void tagstorage_kept_begin(struct tagstorage_region *region,
+			   const struct tagstorage_policy *policy);
+void tagstorage_kept_stop(struct tagstorage_region *region);
+void tagstorage_kept_end(struct tagstorage_region *region);
 
 /* place.c */
 struct page *tagstorage_place(int nid, gfp_t gfp);

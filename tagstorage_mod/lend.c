@@ -189,8 +189,6 @@ static bool any_out(void)
 
 static int lend_begin(void)
 {
-	int ret;
-
 	if (tagstorage_lending)
 		return 0;
 	if (lending_barred) {
@@ -199,14 +197,9 @@ static int lend_begin(void)
 	}
 	if (!try_module_get(THIS_MODULE))
 		return -ENODEV;
-	ret = tag_storage_lend_begin();
-	if (ret) {
-		pr_err("can't lend while a virtual machine with MTE exists: end it first\n");
-		module_put(THIS_MODULE);
-	} else {
-		WRITE_ONCE(tagstorage_lending, true);
-	}
-	return ret;
+	tag_storage_lend_begin();
+	WRITE_ONCE(tagstorage_lending, true);
+	return 0;
 }
 
 /**
@@ -319,6 +312,8 @@ static int attach_region(const struct tagstorage_policy *policy,
 		       policy->name, region->index, region->name, ret);
 		return ret;
 	}
+	if (policy->keeps)
+		tagstorage_kept_begin(region, policy);
 	bitmap_fill(region->idle, region->geo.nr_blocks);
 	region->attached = true;
 	return 0;
@@ -377,7 +372,11 @@ void tagstorage_lend_stop(const struct tagstorage_policy *policy)
 		if (!region->attached)
 			continue;
 		WRITE_ONCE(region->attached, false);
+		if (policy->keeps)
+			tagstorage_kept_stop(region);
 		drain_region(region, DRAIN_PASSES);
+		if (policy->keeps)
+			tagstorage_kept_end(region);
 		left |= atomic_long_read(&region->out);
 		if (policy->detach)
 			policy->detach(region);

@@ -37,7 +37,9 @@ static const struct tag_storage_ops tagstorage_ops = {
 	.freed		= tagstorage_freed,
 	.capture	= tagstorage_capture,
 	.storage	= tagstorage_is_storage,
+	.lend		= tagstorage_hand_out,
 	.claim		= tagstorage_claim,
+	.place		= tagstorage_place,
 	.replace	= tagstorage_replace,
 	.wait		= tagstorage_wait,
 };

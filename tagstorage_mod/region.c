@@ -215,6 +215,7 @@ static void region_free(struct tagstorage_region *region)
 	kvfree(region->prepared);
 	kvfree(region->idle);
 	kvfree(region->held);
+	kvfree(region->kept);
 	free_percpu(region->stats);
 	kfree(region->name);
 	kfree(region);
@@ -238,9 +239,13 @@ region_alloc(struct device_node *np, const struct tagstorage_geometry *geo)
 				GFP_KERNEL);
 	region->held = kvcalloc(BITS_TO_LONGS(geo->nr_blocks), sizeof(long),
 				GFP_KERNEL);
+	region->kept = kvcalloc(BITS_TO_LONGS(tagstorage_storage_pages(geo)),
+				sizeof(long), GFP_KERNEL);
+	spin_lock_init(&region->kept_lock);
+	INIT_LIST_HEAD(&region->kept_pages);
 	region->stats = alloc_percpu(struct tagstorage_stats);
 	if (region->name && region->blocks && region->prepared &&
-	    region->idle && region->held && region->stats)
+	    region->idle && region->held && region->kept && region->stats)
 		return region;
 	region_free(region);
 	return NULL;

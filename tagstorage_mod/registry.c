@@ -112,6 +112,11 @@ static int check_policy(const struct tagstorage_policy *policy)
 		       policy->owner ? "give" : "owner");
 		return -EINVAL;
 	}
+	if (policy->keeps && !policy->hand_out) {
+		pr_err("policy %s keeps pages and lacks the required hand_out\n",
+		       policy->name);
+		return -EINVAL;
+	}
 	return 0;
 }
 

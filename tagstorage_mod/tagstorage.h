@@ -22,7 +22,7 @@
  *				whenever another one stops holding tags
  *	detach(region)		after the engine has taken back all it could
  *
- * All of them are called in process context, may sleep, and run under one mutex
+ * All of these are called in process context, may sleep, and run under one mutex
  * of the engine: never two at a time, and none after unregister has returned.
  * They must not call tagstorage_policy_register() or _unregister().
  */
@@ -36,13 +36,14 @@
 #include "geometry.h"
 
 /* The version of this header; it changes whenever a policy must be rebuilt. */
-#define TAGSTORAGE_ABI		1
+#define TAGSTORAGE_ABI		2
 #define TAGSTORAGE_NAME_MAX	16
 /* A policy is loaded on demand by this alias: MODULE_ALIAS_TAGSTORAGE("cma"). */
 #define TAGSTORAGE_ALIAS	"tagstorage-policy-"
 #define MODULE_ALIAS_TAGSTORAGE(name)	MODULE_ALIAS(TAGSTORAGE_ALIAS name)
 
 struct page;
+struct zone;
 struct tagstorage_region;
 
 /**
@@ -54,7 +55,8 @@ struct tagstorage_policy {
 	 * wants it: PageReserved, one reference, not managed; its tag lines are
 	 * clean. When this returns, the page belongs to the page allocator, which
 	 * may hand it out for requests with __GFP_LENDABLE only, and from where it
-	 * must come back through __free_pages().
+	 * must come back through __free_pages(). Where the policy @keeps pages, the
+	 * engine catches it before it reaches the free lists.
 	 */
 	void (*give)(struct tagstorage_region *region, struct page *page);
 
@@ -84,6 +86,22 @@ struct tagstorage_policy {
 	 * engine goes on trying and takes their pages as soon as they are free.
 	 */
 	void (*detach)(struct tagstorage_region *region);
+
+	/**
+	 * @hand_out: (required if @keeps) should a lendable request that looks for a
+	 * page in @zone be served from this region now? Asked before the free lists
+	 * are; if there is no free page, it is not asked. Context: any, interrupts
+	 * included; under rcu_read_lock(). Must not sleep, and is called for every
+	 * fault of untagged memory, so it should be a few instructions.
+	 */
+	bool (*hand_out)(struct tagstorage_region *region, struct zone *zone);
+
+	/**
+	 * @keeps: free pages are not put on the free lists: the engine keeps them, and
+	 * @hand_out says when they are used. The pageblocks must be MIGRATE_CMA from
+	 * attach to detach, so that pages that are freed bypass the per-CPU lists.
+	 */
+	bool keeps;
 
 	/** @name: (required) as it stands in sysfs: letters, digits, `_`. */
 	const char *name;

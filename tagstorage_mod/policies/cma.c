@@ -27,47 +27,12 @@
  *
  * Production ready? It is the policy that everything is tested with.
  */
-#include <linux/mm.h>
-#include <linux/mmzone.h>
 #include <linux/module.h>
-#include <linux/pageblock-flags.h>
-#include <linux/tag_storage.h>
 
-#include "../tagstorage.h"
+#include "pageblocks.h"
 
 /* Regions attached; the first one bars CMA from other requests, the last one frees it. */
 static unsigned int attached;
-
-/* The whole pageblocks of a region, as page frame numbers. */
-static u64 first_pfn(const struct tagstorage_geometry *geo)
-{
-	return ALIGN(geo->storage_pfn, pageblock_nr_pages);
-}
-
-static u64 end_pfn(const struct tagstorage_geometry *geo)
-{
-	return ALIGN_DOWN(geo->storage_pfn + tagstorage_storage_pages(geo),
-			  pageblock_nr_pages);
-}
-
-static const char *cma_suits(struct tagstorage_region *region)
-{
-	const struct tagstorage_geometry *geo =
-		tagstorage_region_geometry(region);
-
-	if (first_pfn(geo) >= end_pfn(geo))
-		return "contains no whole pageblock";
-	return NULL;
-}
-
-static bool cma_may_lend(struct tagstorage_region *region, u64 block)
-{
-	const struct tagstorage_geometry *geo =
-		tagstorage_region_geometry(region);
-	u64 pfn = tagstorage_block_pfn(geo, block);
-
-	return pfn >= first_pfn(geo) && pfn + geo->block_pages <= end_pfn(geo);
-}
 
 static void cma_give(struct tagstorage_region *region, struct page *page)
 {
@@ -75,60 +40,37 @@ static void cma_give(struct tagstorage_region *region, struct page *page)
 }
 
 /* Like CMA memory that a driver has allocated, reserved blocks count as CMA, too. */
-static void account(const struct tagstorage_geometry *geo, int sign)
+static void account(struct tagstorage_region *region, int sign)
 {
+	const struct tagstorage_geometry *geo =
+		tagstorage_region_geometry(region);
 	struct zone *zone = page_zone(pfn_to_page(geo->storage_pfn));
 
-	tag_storage_cma_account(zone, sign * (long)(end_pfn(geo) -
-						    first_pfn(geo)));
+	tag_storage_cma_account(zone, sign * (long)(pageblocks_end(geo) -
+						    pageblocks_first(geo)));
 }
 
 static int cma_attach(struct tagstorage_region *region)
 {
-	const struct tagstorage_geometry *geo =
-		tagstorage_region_geometry(region);
-	u64 pfn;
-
 	if (!attached++)
 		tag_storage_cma_begin();
-	for (pfn = first_pfn(geo); pfn < end_pfn(geo); pfn += pageblock_nr_pages)
-		tag_storage_cma_block(pfn_to_page(pfn), true);
-	account(geo, 1);
+	pageblocks_mark(region, true);
+	account(region, 1);
 	return 0;
-}
-
-/* Is a block of this pageblock still out? Its pages must go on bypassing the pcp. */
-static bool pageblock_is_out(struct tagstorage_region *region,
-			     const struct tagstorage_geometry *geo, u64 pfn)
-{
-	u64 last = tagstorage_block_of_storage(geo,
-					       pfn + pageblock_nr_pages - 1);
-	u64 block = tagstorage_block_of_storage(geo, pfn);
-
-	for (; block <= last; block++)
-		if (tagstorage_block_is_out(region, block))
-			return true;
-	return false;
 }
 
 static void cma_detach(struct tagstorage_region *region)
 {
-	const struct tagstorage_geometry *geo =
-		tagstorage_region_geometry(region);
-	u64 pfn;
-
-	for (pfn = first_pfn(geo); pfn < end_pfn(geo); pfn += pageblock_nr_pages)
-		if (!pageblock_is_out(region, geo, pfn))
-			tag_storage_cma_block(pfn_to_page(pfn), false);
-	account(geo, -1);
+	pageblocks_mark(region, false);
+	account(region, -1);
 	if (!--attached)
 		tag_storage_cma_end();
 }
 
 static struct tagstorage_policy cma_policy = {
 	.give		= cma_give,
-	.may_lend	= cma_may_lend,
-	.suits		= cma_suits,
+	.may_lend	= pageblocks_may_lend,
+	.suits		= pageblocks_suit,
 	.attach		= cma_attach,
 	.detach		= cma_detach,
 	.name		= "cma",

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * For policies that lend whole pageblocks and mark them MIGRATE_CMA.
+ *
+ * A pageblock that is not all tag storage keeps its type, and what it has of the
+ * region stays a carve-out.
+ */
+#ifndef TAGSTORAGE_PAGEBLOCKS_H
+#define TAGSTORAGE_PAGEBLOCKS_H
+
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/pageblock-flags.h>
+#include <linux/tag_storage.h>
+
+#include "../tagstorage.h"
+
+/* The whole pageblocks of a region, as page frame numbers. */
+static inline u64 pageblocks_first(const struct tagstorage_geometry *geo)
+{
+	return ALIGN(geo->storage_pfn, pageblock_nr_pages);
+}
+
+static inline u64 pageblocks_end(const struct tagstorage_geometry *geo)
+{
+	return ALIGN_DOWN(geo->storage_pfn + tagstorage_storage_pages(geo),
+			  pageblock_nr_pages);
+}
+
+/* tagstorage_policy.suits */
+static inline const char *pageblocks_suit(struct tagstorage_region *region)
+{
+	const struct tagstorage_geometry *geo =
+		tagstorage_region_geometry(region);
+
+	if (pageblocks_first(geo) >= pageblocks_end(geo))
+		return "contains no whole pageblock";
+	return NULL;
+}
+
+/* tagstorage_policy.may_lend */
+static inline bool pageblocks_may_lend(struct tagstorage_region *region,
+				       u64 block)
+{
+	const struct tagstorage_geometry *geo =
+		tagstorage_region_geometry(region);
+	u64 pfn = tagstorage_block_pfn(geo, block);
+
+	return pfn >= pageblocks_first(geo) &&
+	       pfn + geo->block_pages <= pageblocks_end(geo);
+}
+
+/* Is a block of this pageblock still out? Its pages must go on bypassing the pcp. */
+static inline bool pageblock_is_out(struct tagstorage_region *region,
+				    const struct tagstorage_geometry *geo,
+				    u64 pfn)
+{
+	u64 last = tagstorage_block_of_storage(geo,
+					       pfn + pageblock_nr_pages - 1);
+	u64 block = tagstorage_block_of_storage(geo, pfn);
+
+	for (; block <= last; block++)
+		if (tagstorage_block_is_out(region, block))
+			return true;
+	return false;
+}
+
+/* To MIGRATE_CMA before anything is lent; back, as far as that is over. */
+static inline void pageblocks_mark(struct tagstorage_region *region, bool cma)
+{
+	const struct tagstorage_geometry *geo =
+		tagstorage_region_geometry(region);
+	u64 pfn = pageblocks_first(geo);
+
+	for (; pfn < pageblocks_end(geo); pfn += pageblock_nr_pages)
+		if (cma || !pageblock_is_out(region, geo, pfn))
+			tag_storage_cma_block(pfn_to_page(pfn), cma);
+}
+
+#endif /* TAGSTORAGE_PAGEBLOCKS_H */
