@@ -277,10 +277,18 @@ static inline void get_watermarks(uint64_t *min, uint64_t *high)
 	fclose(file);
 }
 
+/* Is lent tag storage that is free part of MemFree? */
+static inline bool storage_counts(void)
+{
+	char text[256];
+
+	return read_text("/sys/kernel/mm/tagstorage/policy", text, sizeof(text)) && !strstr(text, "[metadata]");
+}
+
 /* Bytes of ordinary memory that are free. */
 static inline uint64_t free_ordinary(void)
 {
-	uint64_t free = meminfo("MemFree"), lent = total("free_pages") * PAGE;
+	uint64_t free = meminfo("MemFree"), lent = storage_counts() ? total("free_pages") * PAGE : 0;
 
 	return free > lent ? free - lent : 0;
 }

@@ -504,6 +504,37 @@ static const char *take_read_uffd(struct job *job)
 	return NULL;
 }
 
+#define COPIES	256
+
+static int copy_into;
+
+static void *copy_thread(void *argument)
+{
+	size_t offset = (size_t)argument * PAGE;
+	struct uffdio_copy copy = {
+		.src = (uint64_t)stalled + offset,
+		.dst = (uint64_t)stalled + (COPIES + (size_t)argument) * PAGE,
+		.len = PAGE,
+	};
+
+	ioctl(copy_into, UFFDIO_COPY, &copy);
+	return NULL;
+}
+
+/* Each thread has allocated the page to fill, and waits for what it is to be filled with. */
+static const char *take_uffd_copy(struct job *job)
+{
+	stalled = mmap(NULL, 2 * COPIES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
+	copy_into = get_userfaultfd(stalled, 2 * COPIES * PAGE, UFFDIO_REGISTER_MODE_MISSING);
+	if (copy_into < 0)
+		return "the kernel has no userfaultfd";
+	for (size_t i = 0; i < COPIES; i++)
+		job->held += start_thread(copy_thread, (void *)i);
+	usleep(500000);
+	return NULL;
+}
+
 static void *write_thread(void *argument)
 {
 	volatile char *byte = stalled_job->memory + (size_t)argument * (stalled_job->pages / THREADS) * PAGE;
@@ -830,6 +861,8 @@ static const struct method methods[] = {
 	{ .name = "mlock", .take = take_mlock },
 	{ .name = "userfaultfd", .prepare = allow_userfaultfd, .finish = forbid_userfaultfd, .take = take_uffd_wp,
 	  .drop = drop_uffd_wp },
+	{ .name = "uffd-copy", .prepare = allow_userfaultfd, .finish = forbid_userfaultfd, .take = take_uffd_copy,
+	  .early = true },
 	{ .name = "shared", .take = take_shared },
 	{ .name = "ksm", .prepare = prepare_ksm, .finish = finish_ksm, .take = take_ksm, .again = again_ksm,
 	  .twins = true },

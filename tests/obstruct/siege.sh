@@ -9,6 +9,6 @@
 siege() {
 	local profile=$1
 	shift
-	"$LAB/run" --kernel "${KERNEL:-patched}" --profile "$profile" --policy "${POLICY:-cma}" --scratch 256 --timeout 1500 \
-		--files "$("$LAB/build-guest" obstruct)" --files "$TOP/tests/obstruct" -- /mnt/files2/under-siege "$@"
+	"$LAB/run" --kernel "${KERNEL:-patched}" --profile "$profile" --policy "${POLICY:-cma}" --scratch 256 --balloon \
+		--timeout 1500 --files "$("$LAB/build-guest" obstruct)" --files "$TOP/tests/obstruct" -- /mnt/files2/under-siege "$@"
 }

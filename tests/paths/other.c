@@ -466,6 +466,65 @@ static void fork_of_pinned(void)
 	expect_all(memory, 0, PAGES, 1);
 }
 
+/* A uprobe replaces a page of a private, executable mapping by a copy. */
+#define TRACING		"/sys/kernel/tracing/"
+#define PROBES		TRACING "events/tagstorage_uprobes/"
+#define PROBED		"/dev/shm/probed"
+#define NOPS		0xd503201fd503201fULL
+
+static void add_probe(size_t page)
+{
+	char text[128];
+	int file = open(TRACING "uprobe_events", O_WRONLY | O_APPEND | O_CLOEXEC);
+
+	snprintf(text, sizeof(text), "p:tagstorage_uprobes/page%zu " PROBED ":%#zx\n", page, page * PAGE);
+	if (file < 0 || write(file, text, strlen(text)) < 0)
+		fail("uprobe_events: %s", strerror(errno));
+	close(file);
+}
+
+static void expect_probes(const char *memory, bool there)
+{
+	for (size_t page = 0; page < PAGES; page++) {
+		const char *start = with_tag(memory + page * PAGE, tag_for(page * GRANULES, 1));
+		uint64_t word = *(const volatile uint64_t *)start;
+
+		if ((word != NOPS) != there)
+			fail("page %zu begins with %#" PRIx64, page, word);
+	}
+}
+
+static void uprobe(void)
+{
+	int file = open(PROBED, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	char *shared, *memory;
+
+	if (access(TRACING "uprobe_events", W_OK))
+		skip("this kernel has no uprobes");
+	if (file < 0 || ftruncate(file, PAGES * PAGE))
+		fail(PROBED ": %s", strerror(errno));
+	shared = mmap(NULL, PAGES * PAGE, RW | PROT_MTE, MAP_SHARED, file, 0);
+	memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_EXEC | PROT_MTE, MAP_PRIVATE, file, 0);
+	if (shared == MAP_FAILED || memory == MAP_FAILED)
+		fail("mmap: %s", strerror(errno));
+	for (size_t i = 0; i < PAGES * WORDS; i++)
+		((uint64_t *)shared)[i] = NOPS;
+	write_tags(shared, 0, PAGES, 1);
+	expect_tags(memory, 0, PAGES, 1);
+	for (size_t page = 0; page < PAGES; page++)
+		add_probe(page);
+	if (!write_text(PROBES "enable", "1"))
+		fail("the probes can't be enabled: %s", strerror(errno));
+	expect_probes(memory, true);
+	expect_tags(memory, 0, PAGES, 1);
+	write_text(PROBES "enable", "0");
+	write_text(TRACING "uprobe_events", "");
+	expect_probes(memory, false);
+	expect_tags(memory, 0, PAGES, 1);
+	expect_tags(shared, 0, PAGES, 1);
+	unlink(PROBED);
+}
+
 /* mprotect(PROT_MTE) races with migration, again and again (P1, P2). */
 static char *raced;
 static bool race_over;
@@ -528,6 +587,7 @@ static const struct directed_test tests[] = {
 	{ "other-core-dump", core_dump },
 	{ "other-other-process", other_process },
 	{ "other-fork-of-pinned", fork_of_pinned },
+	{ "other-uprobe", uprobe },
 	{ "other-protect-against-migration", protect_against_migration },
 };
 
