@@ -13,7 +13,7 @@ M ?=
 
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
 
-.PHONY: all modules modules_install clean help demo test mutants shell run \
+.PHONY: all modules modules_install clean help demo test soak mutants shell run \
 	patch-stat kernel-tree refresh-patch
 
 all: modules
@@ -34,6 +34,9 @@ demo:
 
 test:
 	./lab/test $(T)
+
+soak:
+	TIER=full ./lab/test $(T)
 
 mutants:
 	./lab/mutants $(M)
@@ -64,6 +67,7 @@ help:
 	@echo 'The lab (x86-64, Debian 12, as root; each sets up what it needs)'
 	@echo '  make demo             tag storage lent, claimed and drained, step by step'
 	@echo '  make test [T=group]   every test, or those of one group'
+	@echo '  make soak [T=group]   the same at full length, and the tests that take hours'
 	@echo '  make mutants [M=name] make deliberate faults, which the tests must notice: all, or some'
 	@echo '  make shell            an interactive machine'
 	@echo "  make run CMD='...'    run one command in a machine; its exit status is returned"

@@ -44,6 +44,7 @@ struct guest {
 extern const char guest_program[], guest_vectors[], guest_program_end[];
 __asm__(
 "	.pushsection .rodata\n"
+"	.globl	guest_program, guest_vectors, guest_program_end\n"
 "	.balign 4096\n"
 "guest_program:\n"
 "	nop\n"
@@ -463,7 +464,8 @@ static void vmm_forks(void)
 		expect_guest_data(&g, 1);
 		memset(g.memory, 1, PAGES / 2 * PAGE);
 	});
-	let_child(&t);
+	guest_does(&g, 0, PAGES / 4, GUEST_WRITE, 1);
+	end_child(&t);
 	use(&g, 2);
 }
 
