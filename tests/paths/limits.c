@@ -401,7 +401,7 @@ static void locked_tagged(void)
 	expect_no_tags(after, 0, PAGES);
 	write_all(before, 0, PAGES, 2);
 	write_all(after, 0, PAGES, 3);
-	write_text(COMPACT, "1");
+	write_text("/proc/sys/vm/compact_memory", "1");
 	expect_all(before, 0, PAGES, 2);
 	expect_all(after, 0, PAGES, 3);
 	munlockall();
