@@ -51,6 +51,26 @@
 	     (i) < (region)->geo.block_pages; (i)++, (page)++)
 
 /**
+ * tagstorage_block_is_poisoned - has a page of the block a memory error?
+ * @region: the region
+ * @block: the block
+ *
+ * Such a page never becomes free. So if it is lent, its block can't be claimed; and
+ * if it is not, its block must not be lent, or it would never come back.
+ */
+bool tagstorage_block_is_poisoned(const struct tagstorage_region *region,
+				  u64 block)
+{
+	struct page *page;
+	u32 i;
+
+	for_each_block_page(page, region, block, i)
+		if (PageHWPoison(page))
+			return true;
+	return false;
+}
+
+/**
  * tagstorage_capture - tag_storage_ops.capture
  * @page: a page that is about to enter the free lists
  * @nr: how many there are; only single pages are lent
@@ -358,18 +378,6 @@ static void claim_undo(struct tagstorage_region *region, u64 block,
 	free_uncaptured(&pages);
 }
 
-/* A page with a memory error never becomes free: the block is lost for tags. */
-static bool is_poisoned(struct tagstorage_region *region, u64 block)
-{
-	struct page *page;
-	u32 i;
-
-	for_each_block_page(page, region, block, i)
-		if (PageHWPoison(page))
-			return true;
-	return false;
-}
-
 /**
  * tagstorage_is_held - did claiming a block fail a short while ago?
  * @region: the region
@@ -401,7 +409,8 @@ static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
 	unsigned int migrated = 0;
 	int round;
 
-	if (tagstorage_is_held(region, block) || is_poisoned(region, block))
+	if (tagstorage_is_held(region, block) ||
+	    tagstorage_block_is_poisoned(region, block))
 		return -EBUSY;
 	if (!tagstorage_block_change(region, block, before,
 				     TAGSTORAGE_CLAIMING)) {

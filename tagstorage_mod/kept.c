@@ -74,15 +74,19 @@ bool tagstorage_kept_take(struct tagstorage_region *region, struct page *page)
 	return kept;
 }
 
+/* A page with a memory error is nobody's any more. */
 static struct page *kept_pop(struct tagstorage_region *region)
 {
 	struct page *page;
 	unsigned long flags;
 
 	spin_lock_irqsave(&region->kept_lock, flags);
-	page = list_first_entry_or_null(&region->kept_pages, struct page, lru);
-	if (page)
-		kept_del(region, page);
+	do {
+		page = list_first_entry_or_null(&region->kept_pages,
+						struct page, lru);
+		if (page)
+			kept_del(region, page);
+	} while (page && PageHWPoison(page));
 	spin_unlock_irqrestore(&region->kept_lock, flags);
 	return page;
 }
