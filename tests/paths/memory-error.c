@@ -24,9 +24,6 @@
 #define TRACING		"/sys/kernel/tracing/"
 #define CLAIM_START	TRACING "events/tagstorage/tagstorage_claim_start/enable"
 
-#ifndef MADV_HWPOISON
-#define MADV_HWPOISON	100
-#endif
 #ifndef BUS_MCEERR_AR
 #define BUS_MCEERR_AR	4
 #endif
@@ -65,15 +62,6 @@ static void expect_gone(volatile const char *page)
 	}
 }
 
-/* As the machine reports it: who uses the page is told at once, or when it does so again. */
-static void poison(char *page)
-{
-	expect_sigbus();
-	if (!sigsetjmp(after_error, 1) && madvise(page, PAGE, MADV_HWPOISON))
-		fail("madvise(MADV_HWPOISON): %s", strerror(errno));
-	expect_gone(page);
-}
-
 /* True if the kernel took it. */
 static bool write_number(const char *path, uint64_t number)
 {
@@ -81,6 +69,18 @@ static bool write_number(const char *path, uint64_t number)
 
 	snprintf(text, sizeof(text), "%#" PRIx64, number);
 	return write_text(path, text);
+}
+
+/*
+ * As the machine reports it, by address: MADV_HWPOISON would take a reference, and so move a lent page first. Who uses
+ * the page is told when it does so again.
+ */
+static void poison(char *page)
+{
+	expect_sigbus();
+	if (!write_number(CORRUPT, get_pfn(page)))
+		fail("hwpoison/corrupt-pfn: %s", strerror(errno));
+	expect_gone(page);
 }
 
 /* Claims, as the trace has them */
@@ -163,8 +163,7 @@ static void lent_soft(void)
 
 	take_pairs(&p);
 	for (size_t i = 0; i < bad; i++) {
-		if (i % 2 ? madvise(user_of(&p, i), PAGE, MADV_SOFT_OFFLINE) :
-			    !write_number(SOFT_OFFLINE, p.pair[i].user_pfn * PAGE))
+		if (!write_number(SOFT_OFFLINE, p.pair[i].user_pfn * PAGE))
 			fail("soft offline: %s", strerror(errno));
 		if (get_pfn(user_of(&p, i)) == p.pair[i].user_pfn || !page_has(p.pair[i].user_pfn, KPF_HWPOISON))
 			fail("the page is still in use");
