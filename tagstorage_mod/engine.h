@@ -131,7 +131,7 @@ struct tagstorage_region {
 	unsigned long *held;
 	unsigned long held_since;
 	u64 place;
-	spinlock_t kept_lock;
+	spinlock_t kept_lock;	/* kept, kept_pages, nr_kept */
 	unsigned long *kept;
 	struct list_head kept_pages;
 	unsigned long nr_kept;

@@ -4,12 +4,7 @@
  *
  * usage: kvm [all | NAME...]
  *
- * The guest is a little program of ours. It goes over the guest's memory granule by granule, and writes tags and data,
- * which depend on the granule's address and a version, or verifies that they are there, reading with the pointer
- * that belongs to the tag. It ends with a store to GUEST_DONE: 0, or the address of the first granule that is
- * wrong, or, with bit 63 set, the syndrome of an exception.
- *
- * The VMM's mapping of the guest's memory is without PROT_MTE, as that of real ones.
+ * The guest is a little program of ours, see guest.h. The VMM's mapping of the guest's memory is without PROT_MTE, as that of real ones.
  * Expects swap space.
  */
 
@@ -20,18 +15,15 @@
 #include <sys/ioctl.h>
 
 #include "directed.h"
+#include "guest.h"
 
 #define PAGES		1024
 #define POLICY		"/sys/kernel/mm/tagstorage/policy"
 
-#define GUEST_DONE	0x09000000ULL		/* nothing is there: the guest exits */
 #define GUEST_MEMORY	0x40000000ULL
 #define GUEST_PROGRAM	0x80000000ULL
 #define GUEST_TABLE	GUEST_PROGRAM		/* the page table, then the program */
 #define GUEST_START	(GUEST_PROGRAM + PAGE)
-
-/* What the program does. GUEST_ZERO: all data and tags must be zero. GUEST_LOOK: reads data only. */
-enum guest_job { GUEST_WRITE, GUEST_VERIFY, GUEST_ZERO, GUEST_LOOK };
 
 struct guest {
 	int vm, vcpu;
@@ -39,62 +31,6 @@ struct guest {
 	char *memory;		/* as this process sees it */
 	size_t pages;
 };
-
-/* The program. x0: first granule, x1: end, x2: version, x3: job. The first instruction may be skipped. */
-extern const char guest_program[], guest_vectors[], guest_program_end[];
-__asm__(
-"	.pushsection .rodata\n"
-"	.globl	guest_program, guest_vectors, guest_program_end\n"
-"	.balign 4096\n"
-"guest_program:\n"
-"	nop\n"
-"	ldr	x13, =0x9e3779b97f4a7c15\n"
-"1:	cmp	x0, x1\n"
-"	b.hs	6f\n"
-"	lsr	x11, x0, #4\n"
-"	add	x11, x11, x0, lsr #12\n"
-"	add	x11, x11, x2\n"
-"	and	x11, x11, #15\n"
-"	madd	x12, x0, x13, x2\n"
-"	cbz	x3, 4f\n"
-"	cmp	x3, #2\n"
-"	csel	x11, xzr, x11, hs\n"
-"	csel	x12, xzr, x12, hs\n"
-"	b.hi	2f\n"
-"	mov	x14, xzr\n"
-"	ldg	x14, [x0]\n"
-"	ubfx	x14, x14, #56, #4\n"
-"	cmp	x14, x11\n"
-"	b.ne	5f\n"
-"2:	orr	x15, x0, x11, lsl #56\n"
-"	ldp	x16, x17, [x15]\n"
-"	cmp	x16, x12\n"
-"	b.ne	5f\n"
-"	cmp	x17, x12\n"
-"	b.ne	5f\n"
-"3:	add	x0, x0, #16\n"
-"	b	1b\n"
-"4:	orr	x15, x0, x11, lsl #56\n"
-"	stg	x15, [x15]\n"
-"	stp	x12, x12, [x15]\n"
-"	b	3b\n"
-"5:	mov	x10, x0\n"
-"	b	7f\n"
-"6:	mov	x10, xzr\n"
-"7:	mov	x17, #0x09000000\n"
-"	str	x10, [x17]\n"
-"	b	.\n"
-"	.ltorg\n"
-"	.balign 2048\n"
-"guest_vectors:\n"
-"	.skip	0x200\n"
-"	mrs	x10, esr_el1\n"
-"	orr	x10, x10, #0x8000000000000000\n"
-"	b	7b\n"
-"	.balign 2048\n"
-"guest_program_end:\n"
-"	.popsection\n"
-);
 
 static int must_ioctl(int file, unsigned long request, const void *argument, const char *what)
 {
@@ -115,7 +51,7 @@ static void guest_set(const struct guest *g, uint64_t id, uint64_t value)
 #define CORE_REG(name)	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(name))
 
 static void guest_slot(const struct guest *g, unsigned int slot, unsigned int flags, uint64_t address,
-			      void *memory, size_t pages)
+		       void *memory, size_t pages)
 {
 	struct kvm_userspace_memory_region region = {
 		.slot = slot, .flags = flags, .guest_phys_addr = address,
@@ -184,7 +120,7 @@ static void guest_make(struct guest *g, char *memory, size_t pages)
 
 /* Returns what the program stored to GUEST_DONE. */
 static uint64_t guest_run(const struct guest *g, size_t first, size_t pages, enum guest_job job,
-				 unsigned int version)
+			  unsigned int version)
 {
 	uint64_t result;
 
@@ -206,7 +142,7 @@ static uint64_t guest_run(const struct guest *g, size_t first, size_t pages, enu
 }
 
 static void guest_does(const struct guest *g, size_t first, size_t pages, enum guest_job job,
-			      unsigned int version)
+		       unsigned int version)
 {
 	static const char *const jobs[] = { "write", "verify", "find zeros", "look" };
 	uint64_t result = guest_run(g, first, pages, job, version);

@@ -488,8 +488,9 @@ static void expect_probes(const char *memory, bool there)
 	for (size_t page = 0; page < PAGES; page++) {
 		const char *start = with_tag(memory + page * PAGE, tag_for(page * GRANULES, 1));
 		uint64_t word = *(const volatile uint64_t *)start;
+		bool probed = word != NOPS;
 
-		if ((word != NOPS) != there)
+		if (probed != there)
 			fail("page %zu begins with %#" PRIx64, page, word);
 	}
 }
