@@ -5,6 +5,7 @@
  *	main.c     -> everything
  *	registry.c -> lend.c
  *	replace.c  -> claim.c
+ *	lend.c -> hotplug.c
  *	lend.c, claim.c -> block.c -> region.c -> geometry.h
  */
 #ifndef TAGSTORAGE_ENGINE_H
@@ -12,6 +13,7 @@
 
 #include <linux/atomic.h>
 #include <linux/mutex.h>
+#include <linux/numa.h>
 #include <linux/percpu.h>
 #include <linux/tag_storage.h>
 #include <linux/types.h>
@@ -55,7 +57,8 @@ struct vm_fault;
  *	 +-- (LENDING falls back to IDLE where the tag lines can't be cleaned)
  *
  * In IDLE and RESERVED every page of the block is PageReserved, has one reference
- * and is not managed, as at boot. In CLAIMING and DRAINING, pages that are freed are
+ * and is not managed, as at boot; or, of a region outside System RAM, there is no
+ * page at all. In CLAIMING and DRAINING, pages that are freed are
  * captured, which PageReserved says of a page of such a block. CLAIMING has one
  * owner: a task that needs the block, or the one that drains it.
  *
@@ -97,13 +100,18 @@ struct tagstorage_stats {
 /**
  * struct tagstorage_region - one run of tag storage and the data it covers
  * @geo: where it is; constant
- * @zone: the zone of all its storage pages; constant
+ * @in_ram: its storage is System RAM, reserved at boot; constant
+ * @nid: the NUMA node that the device tree names for the storage; constant
+ * @zone: the zone of all its storage pages; of those that are hot-added, it changes
+ *	while no block is out, followed by a grace period
  * @index: its number, as in sysfs and in events; constant
  * @name: the name of its device-tree node; constant
  * @blocks: one word a block, see block.c; changed by cmpxchg only
  * @prepared: one bit a covered page: it owns one count of its block
  * @idle: one bit a block: it became idle since the worker last looked
  * @attached: the active policy serves the region; guarded by tagstorage_lend_mutex
+ * @added: its storage is memory that hotplug.c added; guarded by tagstorage_lend_mutex
+ * @present: its storage has struct pages; see tagstorage_pages_get()
  * @reserved: blocks in state RESERVED
  * @reserved_max: the most there were at a time
  * @out: blocks that are not IDLE, RESERVED or LENDING
@@ -113,6 +121,8 @@ struct tagstorage_stats {
  */
 struct tagstorage_region {
 	struct tagstorage_geometry geo;
+	bool in_ram;
+	int nid;
 	struct zone *zone;
 	unsigned int index;
 	const char *name;
@@ -120,6 +130,8 @@ struct tagstorage_region {
 	unsigned long *prepared;
 	unsigned long *idle;
 	bool attached;
+	bool added;
+	bool present;
 	atomic_long_t reserved;
 	atomic_long_t reserved_max;
 	atomic_long_t out;
@@ -153,6 +165,9 @@ int tagstorage_regions_probe(void);
 void tagstorage_regions_free(void);
 struct tagstorage_region *tagstorage_region_of_data(u64 pfn);
 struct tagstorage_region *tagstorage_region_of_storage(u64 pfn);
+bool tagstorage_pages_get(struct tagstorage_region *region);
+void tagstorage_pages_put(void);
+void tagstorage_pages_set(struct tagstorage_region *region, bool present);
 
 /* block.c */
 enum tagstorage_state tagstorage_block_state(const struct tagstorage_region *r,
@@ -199,6 +214,16 @@ void tagstorage_lend_stop(const struct tagstorage_policy *policy);
 void tagstorage_lend_exit(void);
 const char *tagstorage_lend_state(void);
 bool tagstorage_lend_bar(bool bar);
+
+/* hotplug.c */
+#ifdef CONFIG_MEMORY_HOTREMOVE
+bool tagstorage_hotplug_remove(struct tagstorage_region *region);
+#else
+static inline bool tagstorage_hotplug_remove(struct tagstorage_region *region)
+{
+	return true;
+}
+#endif
 
 /* registry.c */
 int tagstorage_policy_select(const char *name);

@@ -182,7 +182,8 @@ static bool any_out(void)
 	unsigned int i;
 
 	tagstorage_for_each_region(region, i)
-		if (region->attached || atomic_long_read(&region->out))
+		if (region->attached || region->added ||
+		    atomic_long_read(&region->out))
 			return true;
 	return false;
 }
@@ -260,7 +261,8 @@ static bool work_region(const struct tagstorage_policy *policy,
 	}
 	if (atomic_long_read(&region->out))
 		drain_region(region, 1);
-	return atomic_long_read(&region->out);
+	return !tagstorage_hotplug_remove(region) ||
+	       atomic_long_read(&region->out);
 }
 
 static void lend_work(struct work_struct *work)
@@ -314,9 +316,15 @@ static int attach_region(const struct tagstorage_policy *policy,
 		return -ENODEV;
 	if (policy->attach)
 		ret = policy->attach(region);
+	if (!ret && !region->present) {
+		ret = -ENXIO;
+		if (policy->detach)
+			policy->detach(region);
+	}
 	if (ret) {
 		pr_err("policy %s could not attach region %u, %s (error %d); it stays a carve-out\n",
 		       policy->name, region->index, region->name, ret);
+		tagstorage_hotplug_remove(region);
 		return ret;
 	}
 	bitmap_fill(region->idle, region->geo.nr_blocks);
@@ -378,9 +386,10 @@ void tagstorage_lend_stop(const struct tagstorage_policy *policy)
 			continue;
 		WRITE_ONCE(region->attached, false);
 		drain_region(region, DRAIN_PASSES);
-		left |= atomic_long_read(&region->out);
 		if (policy->detach)
 			policy->detach(region);
+		left |= !tagstorage_hotplug_remove(region) ||
+			atomic_long_read(&region->out);
 	}
 	if (left)
 		queue_delayed_work(system_unbound_wq, &tagstorage_lend_work,

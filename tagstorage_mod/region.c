@@ -13,6 +13,7 @@
 #include <linux/mm.h>
 #include <linux/of.h>
 #include <linux/of_address.h>
+#include <linux/rwsem.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -24,6 +25,13 @@
 
 struct tagstorage_region *tagstorage_regions[TAGSTORAGE_MAX_REGIONS];
 unsigned int tagstorage_nr_regions;
+
+/*
+ * Guards region->present: held for reading by who looks at struct pages of storage
+ * that is not out, for those may be removed. Taken within tagstorage_lend_mutex,
+ * never around it. Pages of a block that is out stay, and need no lock.
+ */
+static DECLARE_RWSEM(pages_sem);
 
 /*
  * A page finds its region without a search: memory is divided into granules, and
@@ -119,6 +127,47 @@ tagstorage_region_geometry(const struct tagstorage_region *region)
 }
 EXPORT_SYMBOL_NS_GPL(tagstorage_region_geometry, TAGSTORAGE);
 
+bool tagstorage_region_in_ram(const struct tagstorage_region *region)
+{
+	return region->in_ram;
+}
+EXPORT_SYMBOL_NS_GPL(tagstorage_region_in_ram, TAGSTORAGE);
+
+int tagstorage_region_nid(const struct tagstorage_region *region)
+{
+	return region->nid;
+}
+EXPORT_SYMBOL_NS_GPL(tagstorage_region_nid, TAGSTORAGE);
+
+/**
+ * tagstorage_pages_get - the caller is going to look at struct pages of storage
+ * @region: the region
+ *
+ * Context: may sleep. If true, tagstorage_pages_put() follows soon.
+ * Return: false if there are none.
+ */
+bool tagstorage_pages_get(struct tagstorage_region *region)
+{
+	down_read(&pages_sem);
+	if (region->present)
+		return true;
+	up_read(&pages_sem);
+	return false;
+}
+
+void tagstorage_pages_put(void)
+{
+	up_read(&pages_sem);
+}
+
+/* The struct pages of storage are there, or are about to go. May sleep. */
+void tagstorage_pages_set(struct tagstorage_region *region, bool present)
+{
+	down_write(&pages_sem);
+	WRITE_ONCE(region->present, present);
+	up_write(&pages_sem);
+}
+
 /* What the device tree says, or the reason why it can't be used. */
 static const char *read_node(struct device_node *np, struct tagstorage_layout *l)
 {
@@ -156,7 +205,7 @@ static const char *read_node(struct device_node *np, struct tagstorage_layout *l
 	return NULL;
 }
 
-/* Is the storage what a carve-out looks like at boot? */
+/* Is storage in System RAM what a carve-out looks like at boot? */
 static const char *check_pages(const struct tagstorage_geometry *geo)
 {
 	u64 pfn = geo->storage_pfn;
@@ -167,7 +216,7 @@ static const char *check_pages(const struct tagstorage_geometry *geo)
 		struct page *page = pfn_to_online_page(pfn);
 
 		if (!page)
-			return "has storage that is not in System RAM";
+			return "has storage that is offline";
 		if (!zone)
 			zone = page_zone(page);
 		if (page_zone(page) != zone)
@@ -175,12 +224,25 @@ static const char *check_pages(const struct tagstorage_geometry *geo)
 		if (!PageReserved(page) || page_count(page) != 1)
 			return "is in use: the kernel did not reserve it at boot";
 	}
-	for (pfn = geo->data_pfn;
-	     pfn < geo->data_pfn + tagstorage_data_pages(geo);
-	     pfn += PAGES_PER_SECTION)
+	return NULL;
+}
+
+/* Storage is System RAM, all of it or nothing; data is always. */
+static const char *check_ram(const struct tagstorage_geometry *geo, bool *in_ram)
+{
+	u64 storage_pages = tagstorage_storage_pages(geo);
+	u64 data_end = geo->data_pfn + tagstorage_data_pages(geo);
+	u64 pfn, ram = 0;
+
+	for (pfn = geo->data_pfn; pfn < data_end; pfn += PAGES_PER_SECTION)
 		if (!pfn_valid(pfn))
 			return "covers memory that is not in System RAM";
-	return NULL;
+	for (pfn = 0; pfn < storage_pages; pfn++)
+		ram += !!pfn_is_map_memory(geo->storage_pfn + pfn);
+	if (ram && ram < storage_pages)
+		return "has storage of which only a part is System RAM";
+	*in_ram = ram;
+	return ram ? check_pages(geo) : NULL;
 }
 
 static bool layouts_collide(const struct tagstorage_geometry *a,
@@ -220,14 +282,21 @@ static void region_free(struct tagstorage_region *region)
 }
 
 static struct tagstorage_region *
-region_alloc(struct device_node *np, const struct tagstorage_geometry *geo)
+region_alloc(struct device_node *np, const struct tagstorage_geometry *geo,
+	     bool in_ram)
 {
 	struct tagstorage_region *region = kzalloc(sizeof(*region), GFP_KERNEL);
+	u32 nid;
 
 	if (!region)
 		return NULL;
 	region->geo = *geo;
-	region->zone = page_zone(pfn_to_page(geo->storage_pfn));
+	region->in_ram = in_ram;
+	region->present = in_ram;
+	if (in_ram)
+		region->zone = page_zone(pfn_to_page(geo->storage_pfn));
+	region->nid = of_property_read_u32(np, "numa-node-id", &nid) ?
+		      NUMA_NO_NODE : (int)nid;
 	region->index = tagstorage_nr_regions;
 	region->name = kstrdup(kbasename(np->full_name), GFP_KERNEL);
 	region->blocks = kvcalloc(geo->nr_blocks, sizeof(u16), GFP_KERNEL);
@@ -249,6 +318,7 @@ static int region_add(struct device_node *np)
 	struct tagstorage_layout layout;
 	struct tagstorage_region *region;
 	const char *why;
+	bool in_ram;
 
 	why = read_node(np, &layout);
 	if (!why)
@@ -256,21 +326,22 @@ static int region_add(struct device_node *np)
 	if (!why)
 		why = check_others(&geo);
 	if (!why)
-		why = check_pages(&geo);
+		why = check_ram(&geo, &in_ram);
 	if (why) {
 		pr_region(np, "%s", why);
 		return 0;
 	}
 
-	region = region_alloc(np, &geo);
+	region = region_alloc(np, &geo, in_ram);
 	if (!region)
 		return -ENOMEM;
 	tagstorage_regions[tagstorage_nr_regions++] = region;
-	pr_info("region %u, %s: %llu KiB of tag storage for %llu MiB, %llu blocks of %u pages\n",
+	pr_info("region %u, %s: %llu KiB of tag storage for %llu MiB, %llu blocks of %u pages%s\n",
 		region->index, region->name,
 		tagstorage_storage_pages(&geo) << (PAGE_SHIFT - 10),
 		tagstorage_data_pages(&geo) >> (20 - PAGE_SHIFT),
-		geo.nr_blocks, geo.block_pages);
+		geo.nr_blocks, geo.block_pages,
+		in_ram ? "" : ", outside System RAM");
 	return 0;
 }
 

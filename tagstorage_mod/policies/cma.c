@@ -55,6 +55,8 @@ static const char *cma_suits(struct tagstorage_region *region)
 	const struct tagstorage_geometry *geo =
 		tagstorage_region_geometry(region);
 
+	if (!tagstorage_region_in_ram(region))
+		return "lies outside System RAM, where nothing was reserved at boot";
 	if (first_pfn(geo) >= end_pfn(geo))
 		return "contains no whole pageblock";
 	return NULL;
