@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * policies/pin.c - holds one page of lent tag storage by a reference that nobody can take away, until it is told to stop
+ * policies/pin.c - holds one page of lent tag storage by a reference that nobody can take away, until told to stop
  *
  * usage: pin [NODE] READY
  *
