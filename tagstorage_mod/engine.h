@@ -110,7 +110,8 @@ struct tagstorage_stats {
  * @prepared: one bit a covered page: it owns one count of its block
  * @idle: one bit a block: it became idle since the worker last looked
  * @attached: the active policy serves the region; guarded by tagstorage_lend_mutex
- * @added: its storage is memory that hotplug.c added; guarded by tagstorage_lend_mutex
+ * @added: pages of its storage, from the first one, that are memory that hotplug.c
+ *	added; guarded by tagstorage_lend_mutex
  * @present: its storage has struct pages; see tagstorage_pages_get()
  * @reserved: blocks in state RESERVED
  * @reserved_max: the most there were at a time
@@ -130,7 +131,7 @@ struct tagstorage_region {
 	unsigned long *prepared;
 	unsigned long *idle;
 	bool attached;
-	bool added;
+	u64 added;
 	bool present;
 	atomic_long_t reserved;
 	atomic_long_t reserved_max;

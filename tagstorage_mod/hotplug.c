@@ -109,7 +109,7 @@ static ssize_t write_state(struct device *dev, const char *state)
  */
 static int online_memory_block(u64 start)
 {
-	struct kset *devices = get_cpu_device(cpumask_first(cpu_possible_mask))->kobj.kset;
+	struct kset *devices = get_cpu_device(cpumask_first(cpu_online_mask))->kobj.kset;
 	struct kobject *kobj;
 	ssize_t ret = -EAGAIN;
 	char name[32];
@@ -196,7 +196,7 @@ static int add(struct tagstorage_region *region, int nid, struct zone *zone)
 					storage_size(region),
 					"System RAM (tagstorage)", MHP_NONE);
 	if (!ret) {
-		region->added = true;
+		region->added = tagstorage_storage_pages(&region->geo);
 		ret = online_all(region, zone);
 	}
 	restore_online_page_callback(keep_back);
@@ -250,7 +250,7 @@ static bool let_go_page(struct page *page)
 static bool let_go(struct tagstorage_region *region, bool back)
 {
 	u64 pfn = region->geo.storage_pfn;
-	u64 end = pfn + tagstorage_storage_pages(&region->geo);
+	u64 end = pfn + region->added;
 	bool all = true;
 
 	page_offline_begin();
@@ -266,6 +266,25 @@ static bool let_go(struct tagstorage_region *region, bool back)
 	return all;
 }
 
+/*
+ * Remove the memory, the last block first. One at a time, because where offlining
+ * several fails, those that are offline already would be onlined again, to whoever
+ * decides on that then.
+ */
+static void remove_blocks(struct tagstorage_region *region)
+{
+	u64 size = memory_block_size_bytes();
+
+	while (region->added) {
+		u64 left = region->added - PHYS_PFN(size);
+
+		if (offline_and_remove_memory(storage_start(region) +
+					      PFN_PHYS(left), size))
+			return;
+		region->added = left;
+	}
+}
+
 /**
  * tagstorage_hotplug_remove - remove the memory that a region's storage was added as
  * @region: the region
@@ -277,29 +296,23 @@ static bool let_go(struct tagstorage_region *region, bool back)
  */
 bool tagstorage_hotplug_remove(struct tagstorage_region *region)
 {
-	bool was_present = region->present, gone = false;
+	bool was_present = region->present;
 
 	lockdep_assert_held(&tagstorage_lend_mutex);
 	if (!region->added)
 		return true;
 	if (region->attached || atomic_long_read(&region->out))
 		return false;
-	/* Where offlining fails, what was offline already is onlined again. */
-	if (set_online_page_callback(keep_back))
-		return false;
 	if (was_present) {
 		tagstorage_pages_set(region, false);
 		set_pageblocks(region, false);
 	}
 	if (let_go(region, false))
-		gone = !offline_and_remove_memory(storage_start(region),
-						  storage_size(region));
-	if (gone)
-		region->added = false;
-	else
-		let_go(region, true);
-	restore_online_page_callback(keep_back);
-	if (!gone && was_present && all_online(region, region->zone))
+		remove_blocks(region);
+	if (!region->added)
+		return true;
+	let_go(region, true);
+	if (was_present && all_online(region, region->zone))
 		start_use(region);
-	return gone;
+	return false;
 }

@@ -37,8 +37,8 @@ MODULE_PARM_DESC(relend_delay_ms,
 
 /*
  * Serialises policies: guards the list of policies and the active one
- * (registry.c), region->attached and tagstorage_lending, and is held while any
- * callback of a policy runs. Process context; taken before every mm lock.
+ * (registry.c), region->attached, region->added and tagstorage_lending, and is held
+ * while any callback of a policy runs. Process context; taken before every mm lock.
  */
 DEFINE_MUTEX(tagstorage_lend_mutex);
 
