@@ -54,8 +54,8 @@ static const char *check_static_page(struct page *page)
 	return NULL;
 }
 
-static const char *check_storage(struct tagstorage_region *region, u64 block,
-				 enum tagstorage_state state)
+static const char *check_pages(struct tagstorage_region *region, u64 block,
+			       enum tagstorage_state state)
 {
 	u64 pfn = tagstorage_block_pfn(&region->geo, block);
 	const char *why = NULL;
@@ -72,6 +72,19 @@ static const char *check_storage(struct tagstorage_region *region, u64 block,
 		else if (state == TAGSTORAGE_LENT && PageReserved(page))
 			why = "a page of a lent block is reserved";
 	}
+	return why;
+}
+
+static const char *check_storage(struct tagstorage_region *region, u64 block,
+				 enum tagstorage_state state)
+{
+	const char *why;
+
+	if (!tagstorage_pages_get(region))
+		return tagstorage_block_is_out(region, block) ?
+		       "a block is lent of storage that is not there" : NULL;
+	why = check_pages(region, block, state);
+	tagstorage_pages_put();
 	return why;
 }
 

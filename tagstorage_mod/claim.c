@@ -216,14 +216,20 @@ static void claim_done(struct tagstorage_region *region, u64 block,
 	trace_tagstorage_claim_finish(region->index, block, 0, migrated);
 }
 
-/* Claim a lent block if all of it is free. 0: it is reserved, with a pin. */
+/*
+ * Claim a lent block if all of it is free. 0: it is reserved, with a pin. Context:
+ * RCU, so that while the block is lent, the zone is the right one.
+ */
 static int claim_free(struct tagstorage_region *region, u64 block)
 {
-	struct zone *zone = region->zone;
+	struct zone *zone;
 	LIST_HEAD(pages);
 	unsigned long flags;
 	unsigned int busy;
 
+	if (tagstorage_block_state(region, block) != TAGSTORAGE_LENT)
+		return -EAGAIN;
+	zone = READ_ONCE(region->zone);
 	spin_lock_irqsave(&zone->lock, flags);
 	if (!tagstorage_block_change(region, block, TAGSTORAGE_LENT,
 				     TAGSTORAGE_CLAIMING)) {
@@ -409,8 +415,7 @@ static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
 	unsigned int migrated = 0;
 	int round;
 
-	if (tagstorage_is_held(region, block) ||
-	    tagstorage_block_is_poisoned(region, block))
+	if (tagstorage_is_held(region, block))
 		return -EBUSY;
 	if (!tagstorage_block_change(region, block, before,
 				     TAGSTORAGE_CLAIMING)) {
@@ -418,6 +423,10 @@ static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
 		if (!tagstorage_block_change(region, block, before,
 					     TAGSTORAGE_CLAIMING))
 			return -EAGAIN;
+	}
+	if (tagstorage_block_is_poisoned(region, block)) {
+		claim_undo(region, block, before);
+		return -EBUSY;
 	}
 	trace_tagstorage_claim_start(region->index, block);
 	for (round = 0; round <= CLAIM_ROUNDS; round++) {

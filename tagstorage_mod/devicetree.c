@@ -24,7 +24,7 @@
  * struct description - one node
  * @np: the node
  * @layout: what could be read of it, the rest 0
- * @geo: the same in pages; valid only where @why is NULL
+ * @found: the same for the engine; valid only where @why is NULL
  * @why: NULL, or why it can't be used, as the rest of a sentence that begins with
  *	the node's name
  * @other: NULL, or the node whose name ends that sentence
@@ -32,7 +32,7 @@
 struct description {
 	struct device_node *np;
 	struct tagstorage_layout layout;
-	struct tagstorage_geometry geo;
+	struct tagstorage_found found;
 	const char *why;
 	struct device_node *other;
 };
@@ -224,8 +224,8 @@ static bool is_kernel_image(const struct tagstorage_layout *l)
 	return storage_meets(l, first, last - first + PAGE_SIZE);
 }
 
-/* Is the storage what a carve-out looks like at boot? */
-static const char *check_storage(const struct tagstorage_geometry *geo)
+/* Is storage in System RAM what a carve-out looks like at boot? */
+static const char *check_pages(const struct tagstorage_geometry *geo)
 {
 	u64 pfn = geo->storage_pfn;
 	u64 end = pfn + tagstorage_storage_pages(geo);
@@ -234,8 +234,8 @@ static const char *check_storage(const struct tagstorage_geometry *geo)
 	for (; pfn < end; pfn++) {
 		struct page *page = pfn_to_online_page(pfn);
 
-		if (!page || !pfn_is_map_memory(pfn))
-			return "has storage outside System RAM: a memory node must contain it";
+		if (!page)
+			return "has storage that is offline: boot with all memory online";
 		if (!zone)
 			zone = page_zone(page);
 		if (page_zone(page) != zone)
@@ -243,6 +243,26 @@ static const char *check_storage(const struct tagstorage_geometry *geo)
 		if (!PageReserved(page) || page_count(page) != 1)
 			return "is in use: nobody else may manage what is reserved for it";
 	}
+	return NULL;
+}
+
+/* The storage is System RAM, all of it or nothing. */
+static const char *check_storage(struct tagstorage_found *found)
+{
+	u64 start = found->geo.storage_pfn;
+	u64 pages = tagstorage_storage_pages(&found->geo);
+	u64 i, ram = 0;
+
+	for (i = 0; i < pages; i++)
+		ram += pfn_is_map_memory(start + i);
+	if (ram && ram < pages)
+		return "has storage partly in System RAM: give memory nodes all of it, or nothing";
+	found->in_ram = ram;
+	if (ram)
+		return check_pages(&found->geo);
+	if (region_intersects(PFN_PHYS(start), PFN_PHYS(pages), IORESOURCE_MEM,
+			      IORES_DESC_NONE) != REGION_DISJOINT)
+		return "has storage where a device is: correct its reg";
 	return NULL;
 }
 
@@ -269,7 +289,7 @@ static const char *check_data(const struct tagstorage_geometry *geo)
 static const char *judge(struct description *d, const struct description *all,
 			 unsigned int nr)
 {
-	const char *why = tagstorage_geometry_init(&d->geo, &d->layout,
+	const char *why = tagstorage_geometry_init(&d->found.geo, &d->layout,
 						   PAGE_SIZE);
 
 	if (!why)
@@ -279,9 +299,9 @@ static const char *judge(struct description *d, const struct description *all,
 	if (!why)
 		why = check_reserved(d);
 	if (!why)
-		why = check_storage(&d->geo);
+		why = check_storage(&d->found);
 	if (!why)
-		why = check_data(&d->geo);
+		why = check_data(&d->found.geo);
 	return why;
 }
 
@@ -290,7 +310,7 @@ static int use(struct description *d, tagstorage_region_fn *add)
 	if (!d->why && tagstorage_nr_regions == TAGSTORAGE_MAX_REGIONS)
 		d->why = "is one more than the engine supports: make neighbours one region";
 	if (!d->why)
-		return add(kbasename(d->np->full_name), &d->geo);
+		return add(&d->found);
 	if (d->other)
 		pr_err("region %pOF %s %pOF: correct one of them; nothing of it is lent\n",
 		       d->np, d->why, d->other);
@@ -313,12 +333,16 @@ static unsigned int read_nodes(struct description *all, unsigned int nr)
 {
 	struct device_node *np = NULL;
 	unsigned int i;
+	u32 nid;
 
 	for (i = 0; i < nr; i++) {
 		np = of_find_compatible_node(np, NULL, COMPATIBLE);
 		if (!np)
 			break;
 		all[i].np = of_node_get(np);
+		all[i].found.name = kbasename(np->full_name);
+		all[i].found.nid = of_property_read_u32(np, "numa-node-id", &nid) ?
+				   NUMA_NO_NODE : (int)nid;
 		all[i].why = read_node(np, &all[i].layout);
 	}
 	of_node_put(np);

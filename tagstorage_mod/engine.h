@@ -5,6 +5,7 @@
  *	main.c     -> everything
  *	registry.c -> lend.c
  *	replace.c  -> place.c -> claim.c
+ *	lend.c -> hotplug.c
  *	lend.c, claim.c -> kept.c, block.c -> region.c -> geometry.h
  */
 #ifndef TAGSTORAGE_ENGINE_H
@@ -12,6 +13,7 @@
 
 #include <linux/atomic.h>
 #include <linux/mutex.h>
+#include <linux/numa.h>
 #include <linux/percpu.h>
 #include <linux/tag_storage.h>
 #include <linux/types.h>
@@ -55,7 +57,8 @@ struct vm_fault;
  *	 +-- (LENDING falls back to IDLE where the tag lines can't be cleaned)
  *
  * In IDLE and RESERVED every page of the block is PageReserved, has one reference
- * and is not managed, as at boot. In CLAIMING and DRAINING, pages that are freed are
+ * and is not managed, as at boot; or, of a region outside System RAM, there is no
+ * page at all. In CLAIMING and DRAINING, pages that are freed are
  * captured, which PageReserved says of a page of such a block. CLAIMING has one
  * owner: a task that needs the block, or the one that drains it.
  *
@@ -97,7 +100,10 @@ struct tagstorage_stats {
 /**
  * struct tagstorage_region - one run of tag storage and the data it covers
  * @geo: where it is; constant
- * @zone: the zone of all its storage pages; constant
+ * @in_ram: its storage is System RAM, reserved at boot; constant
+ * @nid: the NUMA node that the device tree names for the storage; constant
+ * @zone: the zone of all its storage pages; of those that are hot-added, it changes
+ *	while no block is out, followed by a grace period
  * @index: its number, as in sysfs and in events; constant
  * @name: the name of its device-tree node; constant
  * @blocks: one word a block, see block.c; changed by cmpxchg only
@@ -113,6 +119,9 @@ struct tagstorage_stats {
  * @keeping: pages that are freed are kept
  * @hand_out: the policy's; NULL: nothing is handed out
  * @attached: the active policy serves the region; guarded by tagstorage_lend_mutex
+ * @added: pages of its storage, from the first one, that are memory that hotplug.c
+ *	added; guarded by tagstorage_lend_mutex
+ * @present: its storage has struct pages; see tagstorage_pages_get()
  * @reserved: blocks in state RESERVED
  * @reserved_max: the most there were at a time
  * @out: blocks that are not IDLE, RESERVED or LENDING
@@ -122,6 +131,8 @@ struct tagstorage_stats {
  */
 struct tagstorage_region {
 	struct tagstorage_geometry geo;
+	bool in_ram;
+	int nid;
 	struct zone *zone;
 	unsigned int index;
 	const char *name;
@@ -138,6 +149,8 @@ struct tagstorage_region {
 	bool keeping;
 	bool (*hand_out)(struct tagstorage_region *region, struct zone *zone);
 	bool attached;
+	u64 added;
+	bool present;
 	atomic_long_t reserved;
 	atomic_long_t reserved_max;
 	atomic_long_t out;
@@ -160,8 +173,21 @@ struct tagstorage_region {
 })
 
 /* devicetree.c */
-typedef int tagstorage_region_fn(const char *name,
-				 const struct tagstorage_geometry *geo);
+/**
+ * struct tagstorage_found - a region that the device tree describes well
+ * @name: of its node
+ * @geo: where it is
+ * @nid: the NUMA node that it names for the storage, or NUMA_NO_NODE
+ * @in_ram: its storage is System RAM, reserved at boot; else none of it is
+ */
+struct tagstorage_found {
+	const char *name;
+	struct tagstorage_geometry geo;
+	int nid;
+	bool in_ram;
+};
+
+typedef int tagstorage_region_fn(const struct tagstorage_found *found);
 int tagstorage_devicetree_read(tagstorage_region_fn *add);
 
 /* region.c */
@@ -176,6 +202,9 @@ int tagstorage_regions_probe(void);
 void tagstorage_regions_free(void);
 struct tagstorage_region *tagstorage_region_of_data(u64 pfn);
 struct tagstorage_region *tagstorage_region_of_storage(u64 pfn);
+bool tagstorage_pages_get(struct tagstorage_region *region);
+void tagstorage_pages_put(void);
+void tagstorage_pages_set(struct tagstorage_region *region, bool present);
 
 /* block.c */
 enum tagstorage_state tagstorage_block_state(const struct tagstorage_region *r,
@@ -237,6 +266,16 @@ void tagstorage_lend_stop(const struct tagstorage_policy *policy);
 void tagstorage_lend_exit(void);
 const char *tagstorage_lend_state(void);
 bool tagstorage_lend_bar(bool bar);
+
+/* hotplug.c */
+#ifdef CONFIG_MEMORY_HOTREMOVE
+bool tagstorage_hotplug_remove(struct tagstorage_region *region);
+#else
+static inline bool tagstorage_hotplug_remove(struct tagstorage_region *region)
+{
+	return true;
+}
+#endif
 
 /* registry.c */
 int tagstorage_policy_select(const char *name);

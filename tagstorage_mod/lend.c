@@ -37,8 +37,8 @@ MODULE_PARM_DESC(relend_delay_ms,
 
 /*
  * Serialises policies: guards the list of policies and the active one
- * (registry.c), region->attached and tagstorage_lending, and is held while any
- * callback of a policy runs. Process context; taken before every mm lock.
+ * (registry.c), region->attached, region->added and tagstorage_lending, and is held
+ * while any callback of a policy runs. Process context; taken before every mm lock.
  */
 DEFINE_MUTEX(tagstorage_lend_mutex);
 
@@ -184,7 +184,8 @@ static bool any_out(void)
 	unsigned int i;
 
 	tagstorage_for_each_region(region, i)
-		if (region->attached || atomic_long_read(&region->out))
+		if (region->attached || region->added ||
+		    atomic_long_read(&region->out))
 			return true;
 	return false;
 }
@@ -255,7 +256,8 @@ static bool work_region(const struct tagstorage_policy *policy,
 	}
 	if (atomic_long_read(&region->out))
 		drain_region(region, 1);
-	return atomic_long_read(&region->out);
+	return !tagstorage_hotplug_remove(region) ||
+	       atomic_long_read(&region->out);
 }
 
 static void lend_work(struct work_struct *work)
@@ -309,9 +311,15 @@ static int attach_region(const struct tagstorage_policy *policy,
 		return -ENODEV;
 	if (policy->attach)
 		ret = policy->attach(region);
+	if (!ret && !region->present) {
+		ret = -ENXIO;
+		if (policy->detach)
+			policy->detach(region);
+	}
 	if (ret) {
 		pr_err("policy %s could not attach region %u, %s (error %d); it stays a carve-out\n",
 		       policy->name, region->index, region->name, ret);
+		tagstorage_hotplug_remove(region);
 		return ret;
 	}
 	if (policy->keeps)
@@ -379,9 +387,10 @@ void tagstorage_lend_stop(const struct tagstorage_policy *policy)
 		drain_region(region, DRAIN_PASSES);
 		if (policy->keeps)
 			tagstorage_kept_end(region);
-		left |= atomic_long_read(&region->out);
 		if (policy->detach)
 			policy->detach(region);
+		left |= !tagstorage_hotplug_remove(region) ||
+			atomic_long_read(&region->out);
 	}
 	if (left)
 		queue_delayed_work(system_unbound_wq, &tagstorage_lend_work,

@@ -105,16 +105,25 @@ static int scan(void)
 	return -EBUSY;
 }
 
-/* Memory with tag storage in use can't go: nobody could take the storage back. */
+/*
+ * Memory with tag storage in use can't go: nobody could take the storage back. What
+ * the engine removes itself is not present any more.
+ */
 static int memory_callback(struct notifier_block *nb, unsigned long action,
 			   void *arg)
 {
 	struct memory_notify *range = arg;
+	struct tagstorage_region *region;
+	unsigned int i;
 
-	if (action == MEM_GOING_OFFLINE &&
-	    tagstorage_is_storage(pfn_to_page(range->start_pfn),
-				  range->nr_pages))
-		return NOTIFY_BAD;
+	if (action != MEM_GOING_OFFLINE)
+		return NOTIFY_OK;
+	tagstorage_for_each_region(region, i)
+		if (READ_ONCE(region->present) &&
+		    tagstorage_overlap(range->start_pfn, range->nr_pages,
+				       region->geo.storage_pfn,
+				       tagstorage_storage_pages(&region->geo)))
+			return NOTIFY_BAD;
 	return NOTIFY_OK;
 }
 

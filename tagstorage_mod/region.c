@@ -9,6 +9,7 @@
 #define pr_fmt(fmt) "tagstorage: " fmt
 
 #include <linux/mm.h>
+#include <linux/rwsem.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -16,6 +17,13 @@
 
 struct tagstorage_region *tagstorage_regions[TAGSTORAGE_MAX_REGIONS];
 unsigned int tagstorage_nr_regions;
+
+/*
+ * Guards region->present: held for reading by who looks at struct pages of storage
+ * that is not out, for those may be removed. Taken within tagstorage_lend_mutex,
+ * never around it. Pages of a block that is out stay, and need no lock.
+ */
+static DECLARE_RWSEM(pages_sem);
 
 /*
  * A page finds its region without a search: memory is divided into granules, and
@@ -111,6 +119,47 @@ tagstorage_region_geometry(const struct tagstorage_region *region)
 }
 EXPORT_SYMBOL_NS_GPL(tagstorage_region_geometry, TAGSTORAGE);
 
+bool tagstorage_region_in_ram(const struct tagstorage_region *region)
+{
+	return region->in_ram;
+}
+EXPORT_SYMBOL_NS_GPL(tagstorage_region_in_ram, TAGSTORAGE);
+
+int tagstorage_region_nid(const struct tagstorage_region *region)
+{
+	return region->nid;
+}
+EXPORT_SYMBOL_NS_GPL(tagstorage_region_nid, TAGSTORAGE);
+
+/**
+ * tagstorage_pages_get - the caller is going to look at struct pages of storage
+ * @region: the region
+ *
+ * Context: may sleep. If true, tagstorage_pages_put() follows soon.
+ * Return: false if there are none.
+ */
+bool tagstorage_pages_get(struct tagstorage_region *region)
+{
+	down_read(&pages_sem);
+	if (region->present)
+		return true;
+	up_read(&pages_sem);
+	return false;
+}
+
+void tagstorage_pages_put(void)
+{
+	up_read(&pages_sem);
+}
+
+/* The struct pages of storage are there, or are about to go. May sleep. */
+void tagstorage_pages_set(struct tagstorage_region *region, bool present)
+{
+	down_write(&pages_sem);
+	WRITE_ONCE(region->present, present);
+	up_write(&pages_sem);
+}
+
 static void region_free(struct tagstorage_region *region)
 {
 	kvfree(region->blocks);
@@ -124,16 +173,21 @@ static void region_free(struct tagstorage_region *region)
 }
 
 static struct tagstorage_region *
-region_alloc(const char *name, const struct tagstorage_geometry *geo)
+region_alloc(const struct tagstorage_found *found)
 {
 	struct tagstorage_region *region = kzalloc(sizeof(*region), GFP_KERNEL);
+	const struct tagstorage_geometry *geo = &found->geo;
 
 	if (!region)
 		return NULL;
 	region->geo = *geo;
-	region->zone = page_zone(pfn_to_page(geo->storage_pfn));
+	region->in_ram = found->in_ram;
+	region->present = found->in_ram;
+	if (found->in_ram)
+		region->zone = page_zone(pfn_to_page(geo->storage_pfn));
+	region->nid = found->nid;
 	region->index = tagstorage_nr_regions;
-	region->name = kstrdup(name, GFP_KERNEL);
+	region->name = kstrdup(found->name, GFP_KERNEL);
 	region->blocks = kvcalloc(geo->nr_blocks, sizeof(u16), GFP_KERNEL);
 	region->prepared = kvcalloc(BITS_TO_LONGS(tagstorage_data_pages(geo)),
 				    sizeof(long), GFP_KERNEL);
@@ -153,18 +207,20 @@ region_alloc(const char *name, const struct tagstorage_geometry *geo)
 	return NULL;
 }
 
-static int region_add(const char *name, const struct tagstorage_geometry *geo)
+static int region_add(const struct tagstorage_found *found)
 {
-	struct tagstorage_region *region = region_alloc(name, geo);
+	struct tagstorage_region *region = region_alloc(found);
+	const struct tagstorage_geometry *geo = &found->geo;
 
 	if (!region)
 		return -ENOMEM;
 	tagstorage_regions[tagstorage_nr_regions++] = region;
-	pr_info("region %u, %s: %llu KiB of tag storage for %llu MiB, %llu blocks of %u pages\n",
+	pr_info("region %u, %s: %llu KiB of tag storage for %llu MiB, %llu blocks of %u pages%s\n",
 		region->index, region->name,
 		tagstorage_storage_pages(geo) << (PAGE_SHIFT - 10),
 		tagstorage_data_pages(geo) >> (20 - PAGE_SHIFT),
-		geo->nr_blocks, geo->block_pages);
+		geo->nr_blocks, geo->block_pages,
+		region->in_ram ? "" : ", outside System RAM");
 	return 0;
 }
 

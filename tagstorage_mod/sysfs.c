@@ -100,6 +100,8 @@ static unsigned long count_free(struct tagstorage_region *region)
 	u64 block;
 	u32 i;
 
+	if (!tagstorage_pages_get(region))
+		return 0;
 	for (block = 0; block < region->geo.nr_blocks; block++) {
 		u64 pfn = tagstorage_block_pfn(&region->geo, block);
 
@@ -109,6 +111,7 @@ static unsigned long count_free(struct tagstorage_region *region)
 			free += is_free_buddy_page(pfn_to_page(pfn + i));
 		cond_resched();
 	}
+	tagstorage_pages_put();
 	return free;
 }
 

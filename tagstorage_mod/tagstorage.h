@@ -29,6 +29,7 @@
 #ifndef TAGSTORAGE_H
 #define TAGSTORAGE_H
 
+#include <linux/errno.h>
 #include <linux/list.h>
 #include <linux/module.h>
 #include <linux/types.h>
@@ -76,7 +77,8 @@ struct tagstorage_policy {
 
 	/**
 	 * @attach: (optional) the region is going to be lent. 0, or a negative
-	 * errno, and the region stays a carve-out.
+	 * errno, and the region stays a carve-out. Storage outside System RAM must
+	 * be memory when this returns, see tagstorage_hotplug_add().
 	 */
 	int (*attach)(struct tagstorage_region *region);
 
@@ -160,5 +162,59 @@ tagstorage_region_geometry(const struct tagstorage_region *region);
  * callbacks of the policy, where nothing is given meanwhile.
  */
 bool tagstorage_block_is_out(const struct tagstorage_region *region, u64 block);
+
+/**
+ * tagstorage_region_in_ram - is the storage System RAM, reserved at boot?
+ * @region: the region
+ *
+ * Return: true if its pages are there all the time; false if there is nothing to
+ * give before tagstorage_hotplug_add().
+ */
+bool tagstorage_region_in_ram(const struct tagstorage_region *region);
+
+/**
+ * tagstorage_region_nid - the NUMA node that the device tree names for the storage
+ * @region: the region
+ *
+ * Return: the property numa-node-id of the region's own node, or NUMA_NO_NODE.
+ */
+int tagstorage_region_nid(const struct tagstorage_region *region);
+
+#ifdef CONFIG_MEMORY_HOTREMOVE
+/**
+ * tagstorage_hotplug_needs - what does the region lack to be hot-added?
+ * @region: the region
+ *
+ * Return: NULL, or why its storage can't be hot-added, for @suits.
+ */
+const char *tagstorage_hotplug_needs(struct tagstorage_region *region);
+
+/**
+ * tagstorage_hotplug_add - make storage outside System RAM memory, for @attach
+ * @region: a region that lacks nothing
+ * @nid: the NUMA node that it becomes part of
+ *
+ * Its pages are then what @give expects, in ZONE_MOVABLE of that node, and in
+ * MIGRATE_CMA pageblocks: the policy calls tag_storage_cma_begin() before anything
+ * is given. The engine removes the memory when the policy has gone and all is back.
+ *
+ * Context: @attach only.
+ * Return: 0; -EBUSY if an earlier policy's storage is not back yet; what kept the
+ * memory from being added.
+ */
+int tagstorage_hotplug_add(struct tagstorage_region *region, int nid);
+#else
+static inline const char *
+tagstorage_hotplug_needs(struct tagstorage_region *region)
+{
+	return "would have to be hot-added, and this kernel has no memory hotplug";
+}
+
+static inline int tagstorage_hotplug_add(struct tagstorage_region *region,
+					 int nid)
+{
+	return -EOPNOTSUPP;
+}
+#endif
 
 #endif /* TAGSTORAGE_H */

@@ -33,6 +33,8 @@ static inline const char *pageblocks_suit(struct tagstorage_region *region)
 	const struct tagstorage_geometry *geo =
 		tagstorage_region_geometry(region);
 
+	if (!tagstorage_region_in_ram(region))
+		return "lies outside System RAM, where nothing was reserved at boot";
 	if (pageblocks_first(geo) >= pageblocks_end(geo))
 		return "contains no whole pageblock";
 	return NULL;
