@@ -80,6 +80,7 @@ static const struct kernel_param_ops order_ops = {
 };
 
 module_param_cb(order, &order_ops, NULL, 0644);
+__MODULE_PARM_TYPE(order, "charp");
 MODULE_PARM_DESC(order, "when tag storage is used: first, near (the default) or last");
 
 /* Free memory of the zone that everybody may have. */

@@ -4,8 +4,8 @@
  *
  * usage: kvm [all | NAME...]
  *
- * The guest is a little program of ours, see guest.h. The VMM's mapping of the guest's memory is without PROT_MTE, as that of real ones.
- * Expects swap space.
+ * The guest is a little program of ours, see guest.h. The VMM's mapping of the guest's memory is without PROT_MTE, as
+ * that of real ones. Expects swap space.
  */
 
 #define _GNU_SOURCE

@@ -7,8 +7,8 @@
  *   NODE    the memory is bound to this node, so that it lies on tag storage
  *   READY   this file is made when there is such a page
  *
- * Nobody gets a reference to a lent page for long, so it is a page with a memory error, which stays where it is. SIGTERM
- * ends that: the error is taken back. Exit status: 0, or 2 if there is no such page.
+ * Nobody gets a reference to a lent page for long, so it is a page with a memory error, which stays where it is.
+ * SIGTERM ends that: the error is taken back. Exit status: 0, or 2 if there is no such page.
  */
 
 #define _GNU_SOURCE
