@@ -285,12 +285,12 @@ static inline bool storage_counts(void)
 	return read_text("/sys/kernel/mm/tagstorage/policy", text, sizeof(text)) && !strstr(text, "[metadata]");
 }
 
-/* Bytes of ordinary memory that are free. */
+/* Bytes of ordinary memory that are free, and that the kernel can use as well. */
 static inline uint64_t free_ordinary(void)
 {
-	uint64_t free = meminfo("MemFree"), lent = storage_counts() ? total("free_pages") * PAGE : 0;
+	uint64_t free = meminfo("MemFree"), other = storage_counts() ? total("free_pages") * PAGE : meminfo("CmaFree");
 
-	return free > lent ? free - lent : 0;
+	return free > other ? free - other : 0;
 }
 
 /*
