@@ -3,8 +3,8 @@
 #
 # anon/stress.sh - what the tests anon/stress-*.test share. Sourced, never run.
 #
-# Reads: TOP, LAB, TIER (quick: a fifth of the operations, half where policies are
-#        switched); KERNEL and POLICY replace the test's own;
+# Reads: TOP, LAB, TIER (quick: a fifth of the operations, but all of them where policies are
+#        switched, which takes its time); KERNEL and POLICY replace the test's own;
 #        SEED is anonstress's (default: a new one each time; it is printed)
 
 # stress KERNEL PROFILE OPS [LAB/RUN'S OPTION...] [-- [UNDER-PRESSURE'S OPTION...] [-- ANONSTRESS'S OPTION...]]
@@ -24,7 +24,7 @@ stress() {
 	own=("$@")
 	if [ "${TIER:-full}" != full ]; then
 		case " ${pressure[*]} " in
-		*' --switch '*) ops=$((ops / 2)) ;;
+		*' --switch '*) ;;
 		*) ops=$((ops / 5)) ;;
 		esac
 	fi
