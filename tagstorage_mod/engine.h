@@ -141,6 +141,11 @@ struct tagstorage_region {
 	sum;								\
 })
 
+/* devicetree.c */
+typedef int tagstorage_region_fn(const char *name,
+				 const struct tagstorage_geometry *geo);
+int tagstorage_devicetree_read(tagstorage_region_fn *add);
+
 /* region.c */
 extern struct tagstorage_region *tagstorage_regions[TAGSTORAGE_MAX_REGIONS];
 extern unsigned int tagstorage_nr_regions;

@@ -99,29 +99,33 @@ tagstorage_geometry_init(struct tagstorage_geometry *g,
 {
 	u64 block;
 
-	if (!l->storage_size || !l->data_size)
-		return "has an empty range";
+	if (!l->storage_size)
+		return "has tag storage of size zero: correct its reg";
+	if (!l->data_size)
+		return "covers memory of size zero: correct its reg";
 	if (l->storage_start + l->storage_size < l->storage_start ||
 	    l->data_start + l->data_size < l->data_start)
-		return "wraps around the end of the address space";
+		return "wraps around the end of the address space: correct reg";
 	if (!l->block_size)
-		return "has a block-size of zero";
+		return "has a block-size of zero: give the hardware's, in bytes";
 	if (l->block_size > TAGSTORAGE_MAX_BLOCK_PAGES * page_size)
-		return "has a block-size that is too large";
+		return "has a block-size that is too large: give the hardware's, in bytes";
 	block = page_size / tagstorage_gcd(page_size, l->block_size) *
 		l->block_size;
 	if (block > TAGSTORAGE_MAX_BLOCK_PAGES * page_size)
-		return "has a block-size that is too large for this page size";
-	if (l->storage_start % page_size || l->data_start % page_size)
-		return "does not start at a page boundary";
-	if (l->storage_size % block)
-		return "is not a whole number of blocks";
+		return "has a block-size that does not suit the page size: correct one";
+	if (l->storage_start % page_size)
+		return "does not start at a page boundary: correct its reg";
+	if (l->data_start % page_size)
+		return "covers memory that does not start at a page boundary: correct its reg";
 	if (l->data_size % TAGSTORAGE_RATIO ||
 	    l->data_size / TAGSTORAGE_RATIO != l->storage_size)
-		return "is not 1/32 of the memory that it covers";
+		return "is not 1/32 of the memory that it covers: correct one reg";
+	if (l->storage_size % block)
+		return "is not a whole number of blocks: correct reg or block-size";
 	if (tagstorage_overlap(l->storage_start, l->storage_size,
 			       l->data_start, l->data_size))
-		return "covers itself";
+		return "covers itself: correct one reg";
 
 	g->storage_pfn = l->storage_start / page_size;
 	g->data_pfn = l->data_start / page_size;

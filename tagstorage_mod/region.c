@@ -1,26 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * From the device tree to regions, and from a page to its region.
+ * The regions, and from a page to its region.
  *
- * A region that is described badly gets one line in the log and stays a carve-out:
- * it is not in the tables, so none of it is ever lent. The others go on working.
- * Its data pages then look like memory that needs no preparation, which is true.
+ * A region that the device tree describes badly is not in the tables, so none of it
+ * is ever lent. Its data pages then look like memory that needs no preparation,
+ * which is true.
  */
 #define pr_fmt(fmt) "tagstorage: " fmt
 
-#include <linux/io.h>
-#include <linux/memblock.h>
 #include <linux/mm.h>
-#include <linux/of.h>
-#include <linux/of_address.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
 #include "engine.h"
-
-#define pr_region(np, fmt, ...) \
-	pr_err("region %s " fmt "; it stays a carve-out\n", \
-	       kbasename((np)->full_name), ##__VA_ARGS__)
 
 struct tagstorage_region *tagstorage_regions[TAGSTORAGE_MAX_REGIONS];
 unsigned int tagstorage_nr_regions;
@@ -119,96 +111,6 @@ tagstorage_region_geometry(const struct tagstorage_region *region)
 }
 EXPORT_SYMBOL_NS_GPL(tagstorage_region_geometry, TAGSTORAGE);
 
-/* What the device tree says, or the reason why it can't be used. */
-static const char *read_node(struct device_node *np, struct tagstorage_layout *l)
-{
-	struct device_node *memory;
-	struct resource res;
-	u32 block_size;
-
-	if (of_property_read_bool(np, "no-map"))
-		return "is no-map: without a linear map nothing can be lent";
-	if (of_address_to_resource(np, 0, &res))
-		return "has no usable reg property";
-	l->storage_start = res.start;
-	l->storage_size = resource_size(&res);
-	if (!of_address_to_resource(np, 1, &res))
-		return "has more than one range in its reg property";
-
-	if (of_property_read_u32(np, "block-size", &block_size))
-		return "has no block-size property of one cell";
-	l->block_size = block_size;
-
-	memory = of_parse_phandle(np, "tagged-memory", 0);
-	if (!memory)
-		return "has no tagged-memory phandle, or it leads nowhere";
-	if (of_address_to_resource(memory, 0, &res)) {
-		of_node_put(memory);
-		return "has a tagged-memory node with no usable reg property";
-	}
-	l->data_start = res.start;
-	l->data_size = resource_size(&res);
-	if (!of_address_to_resource(memory, 1, &res)) {
-		of_node_put(memory);
-		return "has a tagged-memory node with more than one range";
-	}
-	of_node_put(memory);
-	return NULL;
-}
-
-/* Is the storage what a carve-out looks like at boot? */
-static const char *check_pages(const struct tagstorage_geometry *geo)
-{
-	u64 pfn = geo->storage_pfn;
-	u64 end = pfn + tagstorage_storage_pages(geo);
-	struct zone *zone = NULL;
-
-	for (; pfn < end; pfn++) {
-		struct page *page = pfn_to_online_page(pfn);
-
-		if (!page)
-			return "has storage that is not in System RAM";
-		if (!zone)
-			zone = page_zone(page);
-		if (page_zone(page) != zone)
-			return "straddles two zones";
-		if (!PageReserved(page) || page_count(page) != 1)
-			return "is in use: the kernel did not reserve it at boot";
-	}
-	for (pfn = geo->data_pfn;
-	     pfn < geo->data_pfn + tagstorage_data_pages(geo);
-	     pfn += PAGES_PER_SECTION)
-		if (!pfn_valid(pfn))
-			return "covers memory that is not in System RAM";
-	return NULL;
-}
-
-static bool layouts_collide(const struct tagstorage_geometry *a,
-			    const struct tagstorage_geometry *b)
-{
-	u64 a_data = tagstorage_data_pages(a), b_data = tagstorage_data_pages(b);
-	u64 a_len = tagstorage_storage_pages(a);
-	u64 b_len = tagstorage_storage_pages(b);
-
-	return tagstorage_overlap(a->storage_pfn, a_len, b->storage_pfn, b_len) ||
-	       tagstorage_overlap(a->data_pfn, a_data, b->data_pfn, b_data) ||
-	       tagstorage_overlap(a->storage_pfn, a_len, b->data_pfn, b_data) ||
-	       tagstorage_overlap(a->data_pfn, a_data, b->storage_pfn, b_len);
-}
-
-static const char *check_others(const struct tagstorage_geometry *geo)
-{
-	struct tagstorage_region *other;
-	unsigned int i;
-
-	if (tagstorage_nr_regions == TAGSTORAGE_MAX_REGIONS)
-		return "is one more than the engine supports";
-	tagstorage_for_each_region(other, i)
-		if (layouts_collide(geo, &other->geo))
-			return "overlaps another region";
-	return NULL;
-}
-
 static void region_free(struct tagstorage_region *region)
 {
 	kvfree(region->blocks);
@@ -220,7 +122,7 @@ static void region_free(struct tagstorage_region *region)
 }
 
 static struct tagstorage_region *
-region_alloc(struct device_node *np, const struct tagstorage_geometry *geo)
+region_alloc(const char *name, const struct tagstorage_geometry *geo)
 {
 	struct tagstorage_region *region = kzalloc(sizeof(*region), GFP_KERNEL);
 
@@ -229,7 +131,7 @@ region_alloc(struct device_node *np, const struct tagstorage_geometry *geo)
 	region->geo = *geo;
 	region->zone = page_zone(pfn_to_page(geo->storage_pfn));
 	region->index = tagstorage_nr_regions;
-	region->name = kstrdup(kbasename(np->full_name), GFP_KERNEL);
+	region->name = kstrdup(name, GFP_KERNEL);
 	region->blocks = kvcalloc(geo->nr_blocks, sizeof(u16), GFP_KERNEL);
 	region->prepared = kvcalloc(BITS_TO_LONGS(tagstorage_data_pages(geo)),
 				    sizeof(long), GFP_KERNEL);
@@ -243,34 +145,18 @@ region_alloc(struct device_node *np, const struct tagstorage_geometry *geo)
 	return NULL;
 }
 
-static int region_add(struct device_node *np)
+static int region_add(const char *name, const struct tagstorage_geometry *geo)
 {
-	struct tagstorage_geometry geo;
-	struct tagstorage_layout layout;
-	struct tagstorage_region *region;
-	const char *why;
+	struct tagstorage_region *region = region_alloc(name, geo);
 
-	why = read_node(np, &layout);
-	if (!why)
-		why = tagstorage_geometry_init(&geo, &layout, PAGE_SIZE);
-	if (!why)
-		why = check_others(&geo);
-	if (!why)
-		why = check_pages(&geo);
-	if (why) {
-		pr_region(np, "%s", why);
-		return 0;
-	}
-
-	region = region_alloc(np, &geo);
 	if (!region)
 		return -ENOMEM;
 	tagstorage_regions[tagstorage_nr_regions++] = region;
 	pr_info("region %u, %s: %llu KiB of tag storage for %llu MiB, %llu blocks of %u pages\n",
 		region->index, region->name,
-		tagstorage_storage_pages(&geo) << (PAGE_SHIFT - 10),
-		tagstorage_data_pages(&geo) >> (20 - PAGE_SHIFT),
-		geo.nr_blocks, geo.block_pages);
+		tagstorage_storage_pages(geo) << (PAGE_SHIFT - 10),
+		tagstorage_data_pages(geo) >> (20 - PAGE_SHIFT),
+		geo->nr_blocks, geo->block_pages);
 	return 0;
 }
 
@@ -281,22 +167,12 @@ static int region_add(struct device_node *np)
  */
 int tagstorage_regions_probe(void)
 {
-	struct device_node *np;
-	bool any = false;
-	int ret;
+	int ret = tagstorage_devicetree_read(region_add);
 
-	for_each_compatible_node(np, NULL, "arm,mte-tag-storage") {
-		any = true;
-		ret = of_device_is_available(np) ? region_add(np) : 0;
-		if (ret) {
-			of_node_put(np);
-			goto err_add;
-		}
-	}
+	if (ret)
+		goto err_read;
 	if (!tagstorage_nr_regions) {
-		pr_err("%s\n", any ?
-		       "no usable tag storage region, see the lines above" :
-		       "the device tree describes no tag storage (a node compatible with \"arm,mte-tag-storage\")");
+		pr_err("no usable tag storage region, see the lines above\n");
 		return -ENODEV;
 	}
 	ret = map_init(&data_map, true);
@@ -310,7 +186,7 @@ int tagstorage_regions_probe(void)
 err_storage_map:
 	kvfree(data_map.lowest);
 err_data_map:
-err_add:
+err_read:
 	while (tagstorage_nr_regions)
 		region_free(tagstorage_regions[--tagstorage_nr_regions]);
 	return ret;
