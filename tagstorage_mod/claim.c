@@ -47,6 +47,26 @@
 	     (i) < (region)->geo.block_pages; (i)++, (page)++)
 
 /**
+ * tagstorage_block_is_poisoned - has a page of the block a memory error?
+ * @region: the region
+ * @block: the block
+ *
+ * Such a page never becomes free. So if it is lent, its block can't be claimed; and
+ * if it is not, its block must not be lent, or it would never come back.
+ */
+bool tagstorage_block_is_poisoned(const struct tagstorage_region *region,
+				  u64 block)
+{
+	struct page *page;
+	u32 i;
+
+	for_each_block_page(page, region, block, i)
+		if (PageHWPoison(page))
+			return true;
+	return false;
+}
+
+/**
  * tagstorage_capture - tag_storage_ops.capture
  * @page: a page that is about to enter the free lists
  * @nr: how many there are; only single pages are lent
@@ -340,18 +360,6 @@ static void claim_undo(struct tagstorage_region *region, u64 block,
 	free_uncaptured(&pages);
 }
 
-/* A page with a memory error never becomes free: the block is lost for tags. */
-static bool is_poisoned(struct tagstorage_region *region, u64 block)
-{
-	struct page *page;
-	u32 i;
-
-	for_each_block_page(page, region, block, i)
-		if (PageHWPoison(page))
-			return true;
-	return false;
-}
-
 /* Claim a block, whoever uses it. 0: it is reserved, with a pin. */
 static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
 {
@@ -359,7 +367,7 @@ static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
 	unsigned int migrated = 0;
 	int round;
 
-	if (is_poisoned(region, block))
+	if (tagstorage_block_is_poisoned(region, block))
 		return -EBUSY;
 	if (!tagstorage_block_change(region, block, before,
 				     TAGSTORAGE_CLAIMING)) {

@@ -182,6 +182,8 @@ int tagstorage_claim(struct page *page, unsigned int nr, gfp_t gfp);
 bool tagstorage_capture(struct page *page, unsigned int nr);
 bool tagstorage_is_storage(struct page *page, unsigned int nr);
 unsigned int tagstorage_take_free(struct tagstorage_region *region, u64 block);
+bool tagstorage_block_is_poisoned(const struct tagstorage_region *region,
+				  u64 block);
 unsigned int tagstorage_isolate_users(struct tagstorage_region *region,
 				      u64 block, struct list_head *folios);
 void tagstorage_claim_end(struct tagstorage_region *region, u64 block,

@@ -65,6 +65,8 @@ static void lend_block(const struct tagstorage_policy *policy,
 	u64 pfn = tagstorage_block_pfn(&region->geo, block);
 	u32 i;
 
+	if (tagstorage_block_is_poisoned(region, block))
+		return;
 	if (policy->may_lend && !policy->may_lend(region, block))
 		return;
 	if (!tagstorage_block_change(region, block, TAGSTORAGE_IDLE,
