@@ -5,7 +5,7 @@
  *	main.c     -> everything
  *	registry.c -> lend.c
  *	replace.c  -> claim.c
- *	lend.c, claim.c -> block.c -> region.c -> geometry.h
+ *	lend.c, claim.c -> block.c -> region.c -> devicetree.c -> geometry.h
  */
 #ifndef TAGSTORAGE_ENGINE_H
 #define TAGSTORAGE_ENGINE_H
