@@ -307,8 +307,6 @@ static const char *judge(struct description *d, const struct description *all,
 
 static int use(struct description *d, tagstorage_region_fn *add)
 {
-	if (!d->why && tagstorage_nr_regions == TAGSTORAGE_MAX_REGIONS)
-		d->why = "is one more than the engine supports: make neighbours one region";
 	if (!d->why)
 		return add(&d->found);
 	if (d->other)
@@ -357,7 +355,7 @@ static unsigned int read_nodes(struct description *all, unsigned int nr)
  */
 int tagstorage_devicetree_read(tagstorage_region_fn *add)
 {
-	unsigned int i, nr = count_nodes();
+	unsigned int i, good = 0, nr = count_nodes();
 	struct description *all;
 	int ret = 0;
 
@@ -370,9 +368,13 @@ int tagstorage_devicetree_read(tagstorage_region_fn *add)
 	if (!all)
 		return -ENOMEM;
 	nr = read_nodes(all, nr);
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr; i++) {
 		if (!all[i].why)
 			all[i].why = judge(&all[i], all, nr);
+		if (!all[i].why && good++ >= TAGSTORAGE_MAX_REGIONS)
+			all[i].why =
+				"is one more than the engine supports: make neighbours one region";
+	}
 	for (i = 0; i < nr && !ret; i++)
 		ret = use(&all[i], add);
 	for (i = 0; i < nr; i++) {

@@ -6,7 +6,7 @@
  *	registry.c -> lend.c
  *	replace.c  -> place.c -> claim.c
  *	lend.c -> hotplug.c
- *	lend.c, claim.c -> kept.c, block.c -> region.c -> geometry.h
+ *	lend.c, claim.c -> kept.c, block.c -> region.c -> devicetree.c -> geometry.h
  */
 #ifndef TAGSTORAGE_ENGINE_H
 #define TAGSTORAGE_ENGINE_H

@@ -143,10 +143,9 @@ static u64 drain_pass(struct tagstorage_region *region, bool lent)
 	u64 block, back = 0;
 
 	for (block = 0; block < region->geo.nr_blocks; block++) {
-		if (!tagstorage_block_is_out(region, block))
-			continue;
-		if (!lent && tagstorage_block_state(region, block) !=
-			     TAGSTORAGE_DRAINING)
+		if (lent ? !tagstorage_block_is_out(region, block) :
+			   tagstorage_block_state(region, block) !=
+			   TAGSTORAGE_DRAINING)
 			continue;
 		if (drain_block(region, block, lent)) {
 			back++;

@@ -663,27 +663,6 @@ static void need_lent(void)
 		skip("no tag storage is lent");
 }
 
-/* Compaction begins by emptying every CPU's batches of pages, which hold references. */
-static void empty_batches(void)
-{
-	write_text(COMPACT, "1");
-}
-
-/* Pages that are freed on another CPU take their time. */
-static void expect_back(const char *name, uint64_t before)
-{
-	uint64_t now = 0;
-
-	for (unsigned int i = 0; i < TRIES; i++) {
-		now = total(name);
-		if (now <= before)
-			return;
-		empty_batches();
-		short_sleep();
-	}
-	fail("%s is %" PRIu64 ", not back to %" PRIu64, name, now, before);
-}
-
 static void release_munmap(void)
 {
 	const size_t pages = 1024;

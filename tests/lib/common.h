@@ -189,6 +189,8 @@ static inline uint64_t meminfo(const char *name)
 struct region {
 	uint64_t start;		/* page frame number */
 	uint64_t pages;
+	uint64_t data;		/* page frame number of the memory that it covers */
+	uint64_t block;		/* pages */
 };
 
 /* A number of region @index; false if there is none. */
@@ -209,10 +211,14 @@ static inline unsigned int get_regions(struct region regions[MAX_REGIONS])
 	unsigned int count;
 
 	for (count = 0; count < MAX_REGIONS; count++) {
-		if (!region_number(count, "storage_start", &regions[count].start) ||
-		    !region_number(count, "total_pages", &regions[count].pages))
+		struct region *r = &regions[count];
+
+		if (!region_number(count, "storage_start", &r->start) ||
+		    !region_number(count, "total_pages", &r->pages) ||
+		    !region_number(count, "data_start", &r->data) || !region_number(count, "block_pages", &r->block))
 			break;
-		regions[count].start /= PAGE;
+		r->start /= PAGE;
+		r->data /= PAGE;
 	}
 	return count;
 }

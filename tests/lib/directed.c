@@ -11,6 +11,7 @@
 #include "directed.h"
 
 #define KPF_THP		22
+#define PAGEMAP_SWAPPED	62
 
 void finish(int status, const char *format, ...)
 {
@@ -58,15 +59,42 @@ void protect(void *address, size_t pages, int prot)
 		fail("mprotect: %s", strerror(errno));
 }
 
+uint64_t read_entry(const char *path, uint64_t index)
+{
+	uint64_t entry;
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (file < 0 || pread(file, &entry, 8, index * 8) != 8)
+		fail("%s can't be read: %s", path, strerror(errno));
+	close(file);
+	return entry;
+}
+
+bool page_has(uint64_t pfn, unsigned int flag)
+{
+	return read_entry("/proc/kpageflags", pfn) >> flag & 1;
+}
+
+uint64_t pagemap_entry(pid_t pid, const void *address)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	return read_entry(path, (uint64_t)address / PAGE);
+}
+
+size_t swapped(pid_t pid, const char *memory, size_t pages)
+{
+	size_t count = 0;
+
+	for (size_t page = 0; page < pages; page++)
+		count += pagemap_entry(pid, memory + page * PAGE) >> PAGEMAP_SWAPPED & 1;
+	return count;
+}
+
 bool is_huge(const void *address)
 {
-	uint64_t flags = 0;
-	int file = open("/proc/kpageflags", O_RDONLY);
-
-	if (file < 0 || pread(file, &flags, 8, get_pfn(address) * 8) != 8)
-		fail("/proc/kpageflags can't be read");
-	close(file);
-	return flags >> KPF_THP & 1;
+	return page_has(get_pfn(address), KPF_THP);
 }
 
 void expect_huge(const void *address, bool huge)
@@ -156,6 +184,26 @@ void expect_all(const char *memory, size_t first, size_t pages, unsigned int ver
 {
 	expect_data(memory, first, pages, version);
 	expect_tags(memory, first, pages, version);
+}
+
+/* Dropping the page cache, here without a word in the log, begins with that. */
+void empty_batches(void)
+{
+	write_text("/proc/sys/vm/drop_caches", "5");
+}
+
+void expect_back(const char *name, uint64_t before)
+{
+	uint64_t now = 0;
+
+	for (unsigned int i = 0; i < TRIES; i++) {
+		now = total(name);
+		if (now <= before)
+			return;
+		empty_batches();
+		short_sleep();
+	}
+	fail("%s is %" PRIu64 ", not back to %" PRIu64, name, now, before);
 }
 
 /* Processes */

@@ -31,6 +31,13 @@ char *map(size_t pages, int prot);
 /* Address space of one huge page, without its memory yet. */
 char *map_huge(int prot);
 void protect(void *address, size_t pages, int prot);
+/* Entry @index of a file of 64-bit words. */
+uint64_t read_entry(const char *path, uint64_t index);
+/* Has this page a flag of /proc/kpageflags? */
+bool page_has(uint64_t pfn, unsigned int flag);
+uint64_t pagemap_entry(pid_t pid, const void *address);
+/* How many of these pages are in swap, and nowhere else that the process can see. */
+size_t swapped(pid_t pid, const char *memory, size_t pages);
 bool is_huge(const void *address);
 void expect_huge(const void *address, bool huge);
 /*
@@ -48,6 +55,10 @@ void expect_no_tags(const char *memory, size_t first, size_t pages);
 void expect_zeros(const char *memory, size_t first, size_t pages);
 void write_all(char *memory, size_t first, size_t pages, unsigned int version);
 void expect_all(const char *memory, size_t first, size_t pages, unsigned int version);
+/* Every CPU's batches of pages, which hold references. */
+void empty_batches(void);
+/* Waits until a number of all regions is not more than @before: what was freed on another CPU takes its time. */
+void expect_back(const char *name, uint64_t before);
 /* Returns true in the child. */
 bool start_child(struct turns *t);
 void give(int pipe);

@@ -19,7 +19,6 @@
 #define PAGES		512
 #define HOARD		8192	/* pages that a process which is to be killed tags */
 #define THREADS		4
-#define SWAPPED		(1ULL << 62)
 #define CGROUPS		"/sys/fs/cgroup/"
 
 /* Killed while blocks are claimed */
@@ -412,17 +411,6 @@ static void locked_tagged(void)
 
 /* Advice; expects swap space */
 
-static size_t swapped_in(pid_t pid, const char *memory)
-{
-	char path[64];
-	size_t count = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-	for (size_t page = 0; page < PAGES; page++)
-		count += !!(read_entry(path, (uint64_t)memory / PAGE + page) & SWAPPED);
-	return count;
-}
-
 static void advise(int process, char *memory, int advice)
 {
 	struct iovec range = { memory, PAGES * PAGE };
@@ -452,7 +440,7 @@ static void advised_by_others(void)
 	advise(process, memory, MADV_COLD);
 	for (unsigned int i = 0; i < TRIES && count < PAGES - PAGES / 16; i++) {
 		advise(process, memory, MADV_PAGEOUT);
-		count = swapped_in(t.child, memory);
+		count = swapped(t.child, memory, PAGES);
 	}
 	if (count < PAGES - PAGES / 16)
 		fail("only %zu of %d pages were swapped out", count, PAGES);

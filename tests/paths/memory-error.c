@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "gup_test.h"
 #include "pairs.h"
 
 #define PAGES		512
@@ -27,14 +28,6 @@
 #ifndef BUS_MCEERR_AR
 #define BUS_MCEERR_AR	4
 #endif
-/* linux/gup_test.h, not for user space: mm/gup_test.h */
-struct pin_longterm_test {
-	uint64_t addr, size;
-	uint32_t flags;
-};
-
-#define PIN_LONGTERM_TEST_START	_IOW('g', 7, struct pin_longterm_test)
-#define PIN_WRITE		1
 
 static sigjmp_buf after_error;
 
@@ -94,16 +87,16 @@ static void trace_claims(bool on)
 /* Was a claim of this block begun? */
 static bool claim_begun(uint64_t storage)
 {
-	struct span spans[MAX_REGIONS];
-	unsigned int count = get_spans(spans);
+	struct region regions[MAX_REGIONS];
+	unsigned int count = get_regions(regions);
 	char line[512], wanted[64];
 	bool found = false;
 	FILE *file;
 
 	for (unsigned int i = 0; i < count; i++)
-		if (storage - spans[i].storage < spans[i].total)
+		if (on_storage(&regions[i], 1, storage))
 			snprintf(wanted, sizeof(wanted), "region=%u block=%" PRIu64 "\n", i,
-				 (storage - spans[i].storage) / spans[i].block);
+				 (storage - regions[i].start) / regions[i].block);
 	file = fopen(TRACING "trace", "r");
 	if (!file)
 		fail("the trace can't be read: %s", strerror(errno));
@@ -280,14 +273,14 @@ static void holds_tags(void)
 {
 	static uint64_t pfns[PAGES], storages[PAGES];
 	char *memory = map(PAGES, RW | PROT_MTE);
-	struct span spans[MAX_REGIONS];
-	unsigned int count = get_spans(spans);
+	struct region regions[MAX_REGIONS];
+	unsigned int count = get_regions(regions);
 	uint64_t bad;
 
 	write_all(memory, 0, PAGES, 1);
 	get_pfns(memory, pfns, PAGES);
 	for (size_t page = 0; page < PAGES; page++)
-		storages[page] = storage_of(spans, count, pfns[page]);
+		storages[page] = storage_of(regions, count, pfns[page]);
 	bad = storages[0];
 	if (write_number(SOFT_OFFLINE, bad * PAGE) || page_has(bad, KPF_HWPOISON))
 		fail("storage that holds tags goes offline");

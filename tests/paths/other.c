@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "directed.h"
+#include "gup_test.h"
 
 #define PAGES		128
 
@@ -40,15 +41,6 @@ struct uffdio_move {
 #define UFFDIO_MOVE		_IOWR(UFFDIO, 0x05, struct uffdio_move)
 #define UFFD_FEATURE_MOVE	(1 << 16)
 #endif
-/* linux/gup_test.h, not for user space: mm/gup_test.h */
-struct pin_longterm_test {
-	uint64_t addr, size;
-	uint32_t flags;
-};
-
-#define PIN_LONGTERM_TEST_START	_IOW('g', 7, struct pin_longterm_test)
-#define PIN_LONGTERM_TEST_STOP	_IO('g', 8)
-#define PIN_WRITE		1
 
 /* madvise */
 

@@ -32,79 +32,21 @@ struct pairs {
 	size_t count;
 };
 
-/* A region's numbers, in pages. */
-struct span {
-	uint64_t data, storage, block, total;
-};
-
-static inline unsigned int get_spans(struct span spans[MAX_REGIONS])
-{
-	unsigned int i = 0;
-
-	while (i < MAX_REGIONS && region_number(i, "data_start", &spans[i].data) &&
-	       region_number(i, "storage_start", &spans[i].storage) &&
-	       region_number(i, "block_pages", &spans[i].block) && region_number(i, "total_pages", &spans[i].total)) {
-		spans[i].data /= PAGE;
-		spans[i++].storage /= PAGE;
-	}
-	return i;
-}
-
 /* The first page of the block that holds the tags of this page; 0 if no region covers it. */
-static inline uint64_t storage_of(const struct span *spans, unsigned int count, uint64_t pfn)
+static inline uint64_t storage_of(const struct region *regions, unsigned int count, uint64_t pfn)
 {
-	for (const struct span *s = spans; s < spans + count; s++)
-		if (pfn - s->data < s->total * RATIO)
-			return s->storage + (pfn - s->data) / RATIO / s->block * s->block;
+	for (const struct region *r = regions; r < regions + count; r++)
+		if (pfn - r->data < r->pages * RATIO)
+			return r->start + (pfn - r->data) / RATIO / r->block * r->block;
 	return 0;
-}
-
-static inline uint64_t read_entry(const char *path, uint64_t index)
-{
-	uint64_t entry;
-	int file = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (file < 0 || pread(file, &entry, 8, index * 8) != 8)
-		fail("%s can't be read: %s", path, strerror(errno));
-	close(file);
-	return entry;
-}
-
-static inline bool page_has(uint64_t pfn, unsigned int flag)
-{
-	return read_entry("/proc/kpageflags", pfn) >> flag & 1;
 }
 
 /* Where a page of another process is; 0 if it is not there. */
 static inline uint64_t pfn_in(pid_t pid, const void *address)
 {
-	char path[64];
-	uint64_t entry;
+	uint64_t entry = pagemap_entry(pid, address);
 
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-	entry = read_entry(path, (uint64_t)address / PAGE);
 	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
-}
-
-/* Dropping the page cache, here without a word in the log, begins by emptying every CPU's batches of pages. */
-static inline void empty_batches(void)
-{
-	write_text("/proc/sys/vm/drop_caches", "5");
-}
-
-/* Waits until a number is not more than @before: what was freed on another CPU takes its time. */
-static inline void expect_back(const char *name, uint64_t before)
-{
-	uint64_t now = 0;
-
-	for (unsigned int i = 0; i < TRIES; i++) {
-		now = total(name);
-		if (now <= before)
-			return;
-		empty_batches();
-		short_sleep();
-	}
-	fail("%s is %" PRIu64 ", not back to %" PRIu64, name, now, before);
 }
 
 /* For when nobody is tagging memory: no claim is under way then. */
@@ -135,12 +77,12 @@ static inline void stir(void)
 /* For each page of storage: 1 + the page of the memory whose tags belong there, or 0. */
 static inline size_t *find_data(const struct pairs *p, const uint64_t *pfns, uint64_t first, uint64_t last)
 {
-	struct span spans[MAX_REGIONS];
-	unsigned int count = get_spans(spans);
+	struct region regions[MAX_REGIONS];
+	unsigned int count = get_regions(regions);
 	size_t *data = calloc(last - first, sizeof(*data));
 
 	for (size_t page = 0; page < p->pages; page++) {
-		uint64_t storage = pfns[page] ? storage_of(spans, count, pfns[page]) : 0;
+		uint64_t storage = pfns[page] ? storage_of(regions, count, pfns[page]) : 0;
 
 		if (storage)
 			data[storage - first] = page + 1;

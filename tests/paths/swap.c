@@ -15,25 +15,13 @@
 #include "directed.h"
 
 #define PAGES		256
-#define SWAPPED		(1ULL << 62)
 
-/* How many of these pages are in swap, and nowhere else that this process can see. */
-static size_t swapped(void *memory, size_t pages)
+static size_t own_swapped(void *memory, size_t pages)
 {
-	size_t count = 0;
-	uint64_t entry;
-	int file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-
-	for (size_t page = 0; page < pages; page++) {
-		if (pread(file, &entry, 8, ((uint64_t)memory / PAGE + page) * 8) != 8)
-			fail("/proc/self/pagemap can't be read");
-		count += !!(entry & SWAPPED);
-	}
-	close(file);
-	return count;
+	return swapped(getpid(), memory, pages);
 }
 
-/* The same for shared memory, whose page table just forgets them; the swap cache may still have some. */
+/* Of shared memory: the page table just forgets what was swapped out; the swap cache may still have some. */
 static size_t away(void *memory, size_t pages)
 {
 	size_t count = 0;
@@ -61,7 +49,7 @@ static void out_as(void *memory, size_t pages, size_t (*counter)(void *memory, s
 
 static void out(void *memory, size_t pages)
 {
-	out_as(memory, pages, swapped);
+	out_as(memory, pages, own_swapped);
 }
 
 static char *swap_area(void)
@@ -203,7 +191,7 @@ static void switched_off(void)
 	out(plain, PAGES);
 	if (swapoff(area))
 		fail("swapoff %s: %s", area, strerror(errno));
-	if (swapped(memory, PAGES) || swapped(plain, PAGES))
+	if (own_swapped(memory, PAGES) || own_swapped(plain, PAGES))
 		fail("pages are still swapped out");
 	protect(plain, PAGES, RW | PROT_MTE);
 	expect_all(memory, 0, PAGES, 1);
@@ -281,7 +269,7 @@ static void lent_itself(void)
 			continue;
 		lent++;
 		madvise(page, PAGE, MADV_PAGEOUT);
-		found += swapped(page, 1);
+		found += own_swapped(page, 1);
 	}
 	if (!found)
 		fail("of %zu pages, %zu lay on tag storage, and none of these could be swapped out", pages, lent);
