@@ -317,7 +317,7 @@ static void tags_copied(void)
 	expect_guest_tags(&g, 5);
 }
 
-static void swapped(void)
+static void swapped_out(void)
 {
 	struct guest g;
 
@@ -451,7 +451,7 @@ static const struct directed_test tests[] = {
 	{ "guest-filled-by-vmm", filled_by_vmm },
 	{ "guest-only-reads", only_reads },
 	{ "guest-tags-copied", tags_copied },
-	{ "guest-swapped", swapped },
+	{ "guest-swapped", swapped_out },
 	{ "guest-shared-swapped", shared_swapped },
 	{ "guest-ballooned", ballooned },
 	{ "guest-dirty-logged", dirty_logged },
