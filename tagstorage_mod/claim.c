@@ -29,6 +29,7 @@
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/mmzone.h>
+#include <linux/rcupdate.h>
 #include <linux/swap.h>
 #include <linux/vmstat.h>
 
@@ -236,7 +237,8 @@ static int claim_free(struct tagstorage_region *region, u64 block)
 		spin_unlock_irqrestore(&zone->lock, flags);
 		return -EAGAIN;
 	}
-	busy = tagstorage_take_free(region, block);
+	busy = tagstorage_block_is_poisoned(region, block) ?
+		1 : tagstorage_take_free(region, block);
 	if (busy) {
 		tagstorage_block_change(region, block, TAGSTORAGE_CLAIMING,
 					TAGSTORAGE_LENT);
@@ -486,8 +488,14 @@ static int reserve_run(struct tagstorage_region *region, u64 pfn,
 {
 	u64 block = tagstorage_block_of_data(&region->geo, pfn);
 	int ret = tagstorage_prepare_run(region, pfn, nr);
+	int busy;
 
-	if (likely(!ret) || claim_free(region, block))
+	if (likely(!ret))
+		return 0;
+	rcu_read_lock();
+	busy = claim_free(region, block);
+	rcu_read_unlock();
+	if (busy)
 		return ret;
 	ret = tagstorage_prepare_run(region, pfn, nr);
 	tagstorage_block_put(region, block, 1);

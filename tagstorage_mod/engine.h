@@ -121,6 +121,7 @@ struct tagstorage_stats {
  * @attached: the active policy serves the region; guarded by tagstorage_lend_mutex
  * @added: pages of its storage, from the first one, that are memory that hotplug.c
  *	added; guarded by tagstorage_lend_mutex
+ * @adding: hotplug.c adds them just now; others can't online what is storage
  * @present: its storage has struct pages; see tagstorage_pages_get()
  * @reserved: blocks in state RESERVED
  * @reserved_max: the most there were at a time
@@ -150,6 +151,7 @@ struct tagstorage_region {
 	bool (*hand_out)(struct tagstorage_region *region, struct zone *zone);
 	bool attached;
 	u64 added;
+	bool adding;
 	bool present;
 	atomic_long_t reserved;
 	atomic_long_t reserved_max;

@@ -62,6 +62,16 @@ const char *tagstorage_hotplug_needs(struct tagstorage_region *region)
 }
 EXPORT_SYMBOL_NS_GPL(tagstorage_hotplug_needs, TAGSTORAGE);
 
+/*
+ * Offlining doesn't count pages with a memory error as gone, though it passes over
+ * them: it takes them off the managed pages, which they are not among.
+ */
+static void count_poisoned(struct page *page, long nr)
+{
+	if (PageHWPoison(page))
+		adjust_managed_page_count(page, nr);
+}
+
 /* As the pages of a block that is not lent are. */
 static void keep_page(struct page *page)
 {
@@ -102,6 +112,17 @@ static ssize_t write_state(struct device *dev, const char *state)
 	return -ENOENT;
 }
 
+/* restart_syscall() pretends a signal; this system call is not begun again. */
+static void forget_restart(void)
+{
+	struct sighand_struct *sighand =
+		rcu_dereference_protected(current->sighand, true);
+
+	spin_lock_irq(&sighand->siglock);
+	recalc_sigpending();
+	spin_unlock_irq(&sighand->siglock);
+}
+
 /*
  * Online one memory block. No function that a module can call takes a zone, and
  * none the lock of memory hotplug: so it is done as user space does it. Devices are
@@ -124,8 +145,7 @@ static int online_memory_block(u64 start)
 		ret = write_state(kobj_to_dev(kobj), "online_movable");
 		if (ret != -ERESTARTNOINTR)
 			break;
-		/* No signal is there; this system call is not begun again. */
-		recalc_sigpending();
+		forget_restart();
 	}
 	kobject_put(kobj);
 	return ret < 0 ? ret : 0;
@@ -192,6 +212,7 @@ static int add(struct tagstorage_region *region, int nid, struct zone *zone)
 		       region->index, region->name);
 		return -EBUSY;
 	}
+	WRITE_ONCE(region->adding, true);
 	ret = add_memory_driver_managed(nid, storage_start(region),
 					storage_size(region),
 					"System RAM (tagstorage)", MHP_NONE);
@@ -199,6 +220,8 @@ static int add(struct tagstorage_region *region, int nid, struct zone *zone)
 		region->added = tagstorage_storage_pages(&region->geo);
 		ret = online_all(region, zone);
 	}
+	/* Whoever onlines now is refused; who began before is waited for here. */
+	WRITE_ONCE(region->adding, false);
 	restore_online_page_callback(keep_back);
 	return ret;
 }
@@ -240,6 +263,7 @@ static bool let_go_page(struct page *page)
 		return false;
 	__ClearPageReserved(page);
 	__SetPageOffline(page);
+	count_poisoned(page, 1);
 	return true;
 }
 
@@ -257,10 +281,12 @@ static bool let_go(struct tagstorage_region *region, bool back)
 	for (; pfn < end && all; pfn++) {
 		struct page *page = pfn_to_online_page(pfn);
 
-		if (page && back && PageOffline(page))
+		if (page && back && PageOffline(page)) {
+			count_poisoned(page, -1);
 			keep_page(page);
-		else if (page && !back && PageReserved(page))
+		} else if (page && !back && PageReserved(page)) {
 			all = let_go_page(page);
+		}
 	}
 	page_offline_end();
 	return all;

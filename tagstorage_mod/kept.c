@@ -64,7 +64,8 @@ bool tagstorage_kept_take(struct tagstorage_region *region, struct page *page)
 {
 	bool kept;
 
-	if (!READ_ONCE(region->keeping))
+	/* Nothing is added without zone->lock. */
+	if (!READ_ONCE(region->nr_kept))
 		return false;
 	spin_lock(&region->kept_lock);
 	kept = test_bit(kept_bit(region, page), region->kept);

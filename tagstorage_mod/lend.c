@@ -177,6 +177,23 @@ static void drain_region(struct tagstorage_region *region, int passes)
 			       atomic_long_read(&region->out));
 }
 
+/*
+ * A claim that began while the region was attached may give up behind the last pass,
+ * with free pages of its block where others find them. Claims are bounded, and none
+ * of them waits for tagstorage_lend_mutex.
+ */
+static void drain_claimed(struct tagstorage_region *region)
+{
+	u64 block;
+
+	for (block = 0; block < region->geo.nr_blocks; block++)
+		wait_var_event(&region->blocks[block],
+			       tagstorage_block_state(region, block) !=
+			       TAGSTORAGE_CLAIMING);
+	if (atomic_long_read(&region->out))
+		drain_pass(region, true);
+}
+
 static bool any_out(void)
 {
 	struct tagstorage_region *region;
@@ -384,6 +401,7 @@ void tagstorage_lend_stop(const struct tagstorage_policy *policy)
 		if (policy->keeps)
 			tagstorage_kept_stop(region);
 		drain_region(region, DRAIN_PASSES);
+		drain_claimed(region);
 		if (policy->keeps)
 			tagstorage_kept_end(region);
 		if (policy->detach)

@@ -107,7 +107,8 @@ static int scan(void)
 
 /*
  * Memory with tag storage in use can't go: nobody could take the storage back. What
- * the engine removes itself is not present any more.
+ * the engine removes itself is not present any more. And nobody but the engine may
+ * make memory of storage, which would be tagged over.
  */
 static int memory_callback(struct notifier_block *nb, unsigned long action,
 			   void *arg)
@@ -116,10 +117,11 @@ static int memory_callback(struct notifier_block *nb, unsigned long action,
 	struct tagstorage_region *region;
 	unsigned int i;
 
-	if (action != MEM_GOING_OFFLINE)
+	if (action != MEM_GOING_OFFLINE && action != MEM_GOING_ONLINE)
 		return NOTIFY_OK;
 	tagstorage_for_each_region(region, i)
-		if (READ_ONCE(region->present) &&
+		if ((action == MEM_GOING_ONLINE ? !READ_ONCE(region->adding) :
+						  READ_ONCE(region->present)) &&
 		    tagstorage_overlap(range->start_pfn, range->nr_pages,
 				       region->geo.storage_pfn,
 				       tagstorage_storage_pages(&region->geo)))

@@ -40,8 +40,11 @@ struct search {
 /* The search goes past the allocator's watermarks, so it stops at the lowest. */
 static bool has_room(struct zone *zone)
 {
-	return zone_page_state(zone, NR_FREE_PAGES) -
-	       zone_page_state(zone, NR_FREE_CMA_PAGES) > min_wmark_pages(zone);
+	unsigned long free = zone_page_state(zone, NR_FREE_PAGES);
+	unsigned long others = zone_page_state(zone, NR_FREE_CMA_PAGES) +
+			       READ_ONCE(zone->nr_free_highatomic);
+
+	return free > others && free - others > min_wmark_pages(zone);
 }
 
 /* And past the zone list, so it looks itself which zones the request may use. */
