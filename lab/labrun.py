@@ -253,6 +253,8 @@ class Run:
         """Adds the shared folders to QEMU's arguments; returns them as the guest's init wants them."""
         folders = [("run", self.path("run"), False)]
         for i, folder in enumerate(self.options.files):
+            if not folder:
+                raise LabError("--files has no folder: what should have made it has failed")
             folders.append(("files" + (str(i + 1) if i else ""), os.path.abspath(folder), True))
         if self.options.out:
             os.makedirs(self.options.out, exist_ok=True)
