@@ -73,6 +73,8 @@ PROFILES = {
                    "two regions, both storages in the middle of memory"),
     "count": Profile((above(2 * GIB),), "as small, one CPU, time counts instructions", cpus=1, icount=True,
                      slow=2),
+    "count-hotplug": Profile((above(4 * GIB),), "as hotplug, one CPU, time counts instructions", cpus=1, icount=True,
+                             storage_is_memory=False, slow=2),
     "kvm": Profile((above(768 * MIB),), "as tiny, with KVM in the guest", virtualization=True, slow=2),
     # With region 1's storage taken out of System RAM (--dts '/delete-node/ &storage1;'), it is hot-addable.
     "mixed": Profile((above(GIB), above(4 * GIB, data=1152 * MIB)), "two regions, 1 and 4 GiB"),

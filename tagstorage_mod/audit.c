@@ -154,7 +154,7 @@ static const char *check_sums(struct tagstorage_region *region)
 		check_block(region, block, &now);
 	out = now.blocks[TAGSTORAGE_LENT] + now.blocks[TAGSTORAGE_CLAIMING] +
 	      now.blocks[TAGSTORAGE_DRAINING];
-	if (now.prepared != tagstorage_sum(region, tagged))
+	if (now.prepared != tagstorage_tagged(region))
 		return "tagged_pages is not the number of prepared pages";
 	if (now.blocks[TAGSTORAGE_RESERVED] !=
 	    atomic_long_read(&region->reserved))

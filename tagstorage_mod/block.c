@@ -4,8 +4,8 @@
  *
  * A block is one 16-bit word: its state, and the number of prepared pages that it
  * covers plus pins of claims. Every change is one cmpxchg of that word, so two
- * CPUs that work on different blocks share nothing, and a block that is already
- * reserved costs one atomic operation.
+ * CPUs that work on different blocks share nothing, and a page whose block is already
+ * reserved costs two atomic operations: this one, and that on its bit.
  *
  * The count belongs to the bits: a covered page whose prepared bit is set owns
  * exactly one. Whoever sets a bit brings the count, whoever clears it takes the
@@ -24,9 +24,6 @@
 #include "engine.h"
 #include "trace.h"
 
-#define COUNT_BITS	12
-#define COUNT_MASK	((1u << COUNT_BITS) - 1)
-
 const char *const tagstorage_state_names[TAGSTORAGE_NR_STATES] = {
 	[TAGSTORAGE_IDLE]	= "idle",
 	[TAGSTORAGE_RESERVED]	= "reserved",
@@ -40,8 +37,7 @@ const char *const tagstorage_state_names[TAGSTORAGE_NR_STATES] = {
 static const u8 tagstorage_next[TAGSTORAGE_NR_STATES] = {
 	[TAGSTORAGE_IDLE]	= BIT(TAGSTORAGE_RESERVED) |
 				  BIT(TAGSTORAGE_LENDING),
-	[TAGSTORAGE_RESERVED]	= BIT(TAGSTORAGE_RESERVED) |
-				  BIT(TAGSTORAGE_IDLE),
+	[TAGSTORAGE_RESERVED]	= BIT(TAGSTORAGE_IDLE),
 	[TAGSTORAGE_LENDING]	= BIT(TAGSTORAGE_LENT) |
 				  BIT(TAGSTORAGE_IDLE),
 	[TAGSTORAGE_LENT]	= BIT(TAGSTORAGE_CLAIMING) |
@@ -55,17 +51,17 @@ static const u8 tagstorage_next[TAGSTORAGE_NR_STATES] = {
 
 static u16 word(enum tagstorage_state state, unsigned int count)
 {
-	return state << COUNT_BITS | count;
+	return state << TAGSTORAGE_COUNT_BITS | count;
 }
 
 static enum tagstorage_state word_state(u16 word)
 {
-	return word >> COUNT_BITS;
+	return word >> TAGSTORAGE_COUNT_BITS;
 }
 
 static unsigned int word_count(u16 word)
 {
-	return word & COUNT_MASK;
+	return word & TAGSTORAGE_COUNT_MASK;
 }
 
 enum tagstorage_state tagstorage_block_state(const struct tagstorage_region *r,
@@ -78,6 +74,17 @@ unsigned int tagstorage_block_count(const struct tagstorage_region *region,
 				    u64 block)
 {
 	return word_count(READ_ONCE(region->blocks[block]));
+}
+
+/* How many pages of the region are prepared (and blocks pinned, for a moment)? */
+unsigned long tagstorage_tagged(const struct tagstorage_region *region)
+{
+	unsigned long count = 0;
+	u64 block;
+
+	for (block = 0; block < region->geo.nr_blocks; block++)
+		count += tagstorage_block_count(region, block);
+	return count;
 }
 
 bool tagstorage_block_is_out(const struct tagstorage_region *region, u64 block)
@@ -102,25 +109,15 @@ static void count_up(atomic_long_t *now, atomic_long_t *max)
 		;
 }
 
-/*
- * The one place where a block changes; counters and events follow. May be called
- * under zone->lock, so waiters are woken by those who end CLAIMING or LENDING.
- */
-static bool block_set(struct tagstorage_region *region, u64 block, u16 old,
-		      u16 new)
+/* The state of a block has changed: counters and events follow. */
+static noinline void block_changed(struct tagstorage_region *region, u64 block,
+				   enum tagstorage_state from,
+				   enum tagstorage_state to)
 {
-	enum tagstorage_state from = word_state(old), to = word_state(new);
-
-	if (WARN_ON_ONCE(!(tagstorage_next[from] & BIT(to))))
-		return false;
-	if (cmpxchg(&region->blocks[block], old, new) != old)
-		return false;
-	if (likely(from == to))
-		return true;
-
 	if (to == TAGSTORAGE_RESERVED) {
 		count_up(&region->reserved, &region->reserved_max);
 		trace_tagstorage_reserve(region->index, block);
+		tagstorage_repack_kick();
 	} else if (from == TAGSTORAGE_RESERVED) {
 		atomic_long_dec(&region->reserved);
 		trace_tagstorage_release(region->index, block);
@@ -134,6 +131,25 @@ static bool block_set(struct tagstorage_region *region, u64 block, u16 old,
 		set_bit(block, region->idle);
 		tagstorage_lend_kick();
 	}
+}
+
+/*
+ * The one place where a block changes, but for one more page in
+ * tagstorage_prepare_page(). May be called under zone->lock, so waiters are woken by
+ * those who end CLAIMING or LENDING.
+ */
+static __always_inline bool block_set(struct tagstorage_region *region,
+				      u64 block, u16 old, u16 new)
+{
+	enum tagstorage_state from = word_state(old), to = word_state(new);
+
+	/* Only of a reserved block does the count alone change. */
+	if (from != to && WARN_ON_ONCE(!(tagstorage_next[from] & BIT(to))))
+		return false;
+	if (cmpxchg(&region->blocks[block], old, new) != old)
+		return false;
+	if (from != to)
+		block_changed(region, block, from, to);
 	return true;
 }
 
@@ -175,7 +191,7 @@ int tagstorage_block_get(struct tagstorage_region *region, u64 block,
 
 		if (state != TAGSTORAGE_RESERVED && state != TAGSTORAGE_IDLE)
 			return -EAGAIN;
-		if (word_count(old) + nr > COUNT_MASK)
+		if (word_count(old) + nr > TAGSTORAGE_COUNT_MASK)
 			return -EAGAIN;
 		if (block_set(region, block, old,
 			      word(TAGSTORAGE_RESERVED, word_count(old) + nr)))
@@ -204,9 +220,76 @@ void tagstorage_block_put(struct tagstorage_region *region, u64 block,
 		count -= nr;
 		if (block_set(region, block, old,
 			      word(count ? TAGSTORAGE_RESERVED :
-					   TAGSTORAGE_IDLE, count)))
+					   TAGSTORAGE_IDLE, count))) {
+			if (count)
+				tagstorage_hole(region, block);
 			return;
+		}
 	}
+}
+
+/*
+ * The prepared bits of a range are looked at and changed a word at a time. Which of
+ * [@bit, @end) are in the word of @bit?
+ */
+static unsigned long word_mask(unsigned long bit, unsigned long end)
+{
+	unsigned long first = bit % BITS_PER_LONG;
+
+	return GENMASK(min(first + end - bit, BITS_PER_LONG) - 1, first);
+}
+
+static unsigned long next_word(unsigned long bit)
+{
+	return (bit | (BITS_PER_LONG - 1)) + 1;
+}
+
+/* hweight_long() is no instruction; mostly it is one bit, or none. */
+static unsigned int weight(unsigned long bits)
+{
+	return likely(!(bits & (bits - 1))) ? !!bits : hweight_long(bits);
+}
+
+static unsigned int count_clear(const unsigned long *map, unsigned long bit,
+				unsigned long end)
+{
+	unsigned int count = 0;
+
+	for (; bit < end; bit = next_word(bit))
+		count += weight(word_mask(bit, end) &
+				~READ_ONCE(map[BIT_WORD(bit)]));
+	return count;
+}
+
+/* Returns how many were clear. */
+static unsigned int set_range(unsigned long *map, unsigned long bit,
+			      unsigned long end)
+{
+	unsigned int count = 0;
+
+	for (; bit < end; bit = next_word(bit)) {
+		unsigned long mask = word_mask(bit, end);
+
+		count += weight(mask & ~atomic_long_fetch_or(mask,
+				(atomic_long_t *)&map[BIT_WORD(bit)]));
+	}
+	return count;
+}
+
+/* Returns how many were set. */
+static unsigned int clear_range(unsigned long *map, unsigned long bit,
+				unsigned long end)
+{
+	unsigned int count = 0;
+
+	for (; bit < end; bit = next_word(bit)) {
+		unsigned long mask = word_mask(bit, end);
+
+		if (READ_ONCE(map[BIT_WORD(bit)]) & mask)
+			count += weight(mask & atomic_long_fetch_andnot(mask,
+					(atomic_long_t *)&map[BIT_WORD(bit)]));
+	}
+	return count;
 }
 
 /**
@@ -224,24 +307,42 @@ int tagstorage_prepare_run(struct tagstorage_region *region, u64 pfn,
 	u64 block = tagstorage_block_of_data(&region->geo, pfn);
 	unsigned long bit = pfn - region->geo.data_pfn;
 	unsigned long end = bit + nr;
-	unsigned int need = 0;
-	unsigned int set = 0;
-	unsigned long i;
+	unsigned int need = count_clear(region->prepared, bit, end);
+	unsigned int set;
 	int ret;
 
-	for (i = bit; i < end; i++)
-		need += !test_bit(i, region->prepared);
 	if (!need)
 		return 0;
 	ret = tagstorage_block_get(region, block, need);
 	if (ret)
 		return ret;
-	for (i = bit; i < end; i++)
-		set += !test_and_set_bit(i, region->prepared);
-	tagstorage_count(region, tagged, set);
+	set = set_range(region->prepared, bit, end);
 	if (set < need)
 		tagstorage_block_put(region, block, need - set);
 	return 0;
+}
+
+/**
+ * tagstorage_prepare_chunk - prepare some pages of a chunk
+ * @region: the region
+ * @chunk: the chunk
+ * @pages: a bit for each page; none of them is prepared, all are the caller's
+ *
+ * Context: any.
+ * Return: as tagstorage_block_get().
+ */
+int tagstorage_prepare_chunk(struct tagstorage_region *region, u64 chunk,
+			     u32 pages)
+{
+	unsigned long bit = chunk * TAGSTORAGE_CHUNK;
+	int ret = tagstorage_block_get(region,
+				       tagstorage_chunk_block(region, chunk),
+				       hweight32(pages));
+
+	if (!ret)
+		atomic_long_or((unsigned long)pages << bit % BITS_PER_LONG,
+			       (atomic_long_t *)&region->prepared[BIT_WORD(bit)]);
+	return ret;
 }
 
 /**
@@ -253,19 +354,24 @@ int tagstorage_prepare_run(struct tagstorage_region *region, u64 pfn,
  */
 bool tagstorage_is_prepared(struct page *page, unsigned int nr)
 {
-	u64 pfn = page_to_pfn(page);
+	u64 pfn = page_to_pfn(page), end = pfn + nr;
 
-	for (; nr; nr--, pfn++) {
+	while (pfn < end) {
 		struct tagstorage_region *region =
 			tagstorage_region_of_data(pfn);
+		u64 stop = pfn + 1;
 
 		if (likely(region)) {
-			if (!test_bit(pfn - region->geo.data_pfn,
-				      region->prepared))
+			u64 first = region->geo.data_pfn;
+
+			stop = min(end, first + tagstorage_data_pages(&region->geo));
+			if (count_clear(region->prepared, pfn - first,
+					stop - first))
 				return false;
 		} else if (tagstorage_region_of_storage(pfn)) {
 			return false;
 		}
+		pfn = stop;
 	}
 	return true;
 }
@@ -275,16 +381,24 @@ static void unprepare_run(struct tagstorage_region *region, u64 pfn,
 {
 	u64 block = tagstorage_block_of_data(&region->geo, pfn);
 	unsigned long bit = pfn - region->geo.data_pfn;
-	unsigned long end = bit + nr;
-	unsigned int cleared = 0;
+	unsigned int cleared = clear_range(region->prepared, bit, bit + nr);
 
-	for (bit = find_next_bit(region->prepared, end, bit); bit < end;
-	     bit = find_next_bit(region->prepared, end, bit + 1))
-		cleared += test_and_clear_bit(bit, region->prepared);
 	if (!cleared)
 		return;
-	tagstorage_count(region, tagged, -(long)cleared);
 	tagstorage_block_put(region, block, cleared);
+}
+
+/* As unprepare_run(), of one page. */
+static __always_inline void unprepare_page(struct tagstorage_region *region,
+					   u64 pfn)
+{
+	unsigned long bit = pfn - region->geo.data_pfn;
+
+	if (test_bit(bit, region->prepared) &&
+	    test_and_clear_bit(bit, region->prepared))
+		tagstorage_block_put(region,
+				     tagstorage_block_of_data(&region->geo, pfn),
+				     1);
 }
 
 /**
@@ -304,7 +418,9 @@ void tagstorage_freed(struct page *page, unsigned int nr)
 			tagstorage_region_of_data(pfn);
 		unsigned int run = 1;
 
-		if (likely(region)) {
+		if (likely(region && nr == 1)) {
+			unprepare_page(region, pfn);
+		} else if (region) {
 			run = tagstorage_run_in_span(&region->geo, pfn, nr);
 			unprepare_run(region, pfn, run);
 		}

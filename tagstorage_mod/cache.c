@@ -25,6 +25,8 @@
 
 #include "engine.h"
 
+static unsigned long data_line, tag_line;
+
 /*
  * CTR_EL0.TminLine and DminLine are the log2 of the number of words in the
  * smallest line. TminLine is 0 where it is not given (QEMU does that): taken
@@ -39,9 +41,19 @@ static unsigned long line_size(unsigned int shift, unsigned int width)
 	return max(4UL << log2, 64UL);
 }
 
-static long clean_data(unsigned long addr, unsigned long line)
+/*
+ * Read once: the sanitised register is searched for. Assumed is that no CPU that comes
+ * online for the first time after that has smaller lines.
+ */
+void tagstorage_cache_init(void)
 {
-	unsigned long end = addr + PAGE_SIZE;
+	data_line = line_size(CTR_EL0_DminLine_SHIFT, CTR_EL0_DminLine_WIDTH);
+	tag_line = line_size(CTR_EL0_TminLine_SHIFT, CTR_EL0_TminLine_WIDTH);
+}
+
+static long clean_data(unsigned long addr)
+{
+	unsigned long end = addr + PAGE_SIZE, line = data_line;
 
 	for (; addr < end; addr += line)
 		asm volatile("dc civac, %0" : : "r" (addr) : "memory");
@@ -49,9 +61,9 @@ static long clean_data(unsigned long addr, unsigned long line)
 }
 
 /* False if the page is not mapped at @addr. */
-static bool clean_tags(unsigned long addr, unsigned long line)
+static bool clean_tags(unsigned long addr)
 {
-	unsigned long end = addr + PAGE_SIZE;
+	unsigned long end = addr + PAGE_SIZE, line = tag_line;
 	int err = 0;
 
 	/* DC CIGVAC, spelled so that no assembler option is needed */
@@ -73,13 +85,30 @@ static bool clean_tags(unsigned long addr, unsigned long line)
 void tagstorage_clean_data_lines(struct tagstorage_region *region, u64 block)
 {
 	u64 pfn = tagstorage_block_pfn(&region->geo, block);
-	unsigned long line = line_size(CTR_EL0_DminLine_SHIFT,
-				       CTR_EL0_DminLine_WIDTH);
 	long lines = 0;
 	u32 i;
 
 	for (i = 0; i < region->geo.block_pages; i++)
-		lines += clean_data((unsigned long)pfn_to_kaddr(pfn + i), line);
+		lines += clean_data((unsigned long)pfn_to_kaddr(pfn + i));
+	dsb(sy);
+	tagstorage_count(region, data_lines, lines);
+}
+
+/**
+ * tagstorage_clean_stray - a page was freed that holds tags, or may soon
+ * @region: the region
+ * @page: the page; if free pages are not mapped (debug_pagealloc), nothing is done
+ *
+ * Context: any.
+ */
+void tagstorage_clean_stray(struct tagstorage_region *region,
+			    struct page *page)
+{
+	long lines;
+
+	if (debug_pagealloc_enabled_static())
+		return;
+	lines = clean_data((unsigned long)page_address(page));
 	dsb(sy);
 	tagstorage_count(region, data_lines, lines);
 }
@@ -91,7 +120,7 @@ void tagstorage_clean_data_lines(struct tagstorage_region *region, u64 block)
  * A page may be missing from the linear map: free with debug_pagealloc, or owned
  * by secretmem or KFENCE. Any alias will do, as long as it is mapped tagged.
  */
-static bool clean_tags_alias(u64 pfn, unsigned long line)
+static bool clean_tags_alias(u64 pfn)
 {
 	struct page *page = pfn_to_page(pfn);
 	void *addr = vmap(&page, 1, VM_MAP, pgprot_tagged(PAGE_KERNEL));
@@ -99,7 +128,7 @@ static bool clean_tags_alias(u64 pfn, unsigned long line)
 
 	if (!addr)
 		return false;
-	done = clean_tags((unsigned long)addr, line);
+	done = clean_tags((unsigned long)addr);
 	vunmap(addr);
 	return done;
 }
@@ -116,16 +145,14 @@ int tagstorage_clean_tag_lines(struct tagstorage_region *region, u64 block)
 {
 	u64 pfn = tagstorage_span_pfn(&region->geo, block);
 	u64 end = pfn + region->geo.span_pages;
-	unsigned long line = line_size(CTR_EL0_TminLine_SHIFT,
-				       CTR_EL0_TminLine_WIDTH);
 
 	for (; pfn < end; pfn++)
 		if (pfn_is_map_memory(pfn) &&
-		    !clean_tags((unsigned long)pfn_to_kaddr(pfn), line) &&
-		    !clean_tags_alias(pfn, line))
+		    !clean_tags((unsigned long)pfn_to_kaddr(pfn)) &&
+		    !clean_tags_alias(pfn))
 			return -ENOMEM;
 	dsb(sy);
 	tagstorage_count(region, tag_lines,
-			 region->geo.span_pages * (PAGE_SIZE / line));
+			 region->geo.span_pages * (PAGE_SIZE / tag_line));
 	return 0;
 }

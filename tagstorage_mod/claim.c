@@ -45,6 +45,9 @@
 /* each time no longer than this. */
 #define CLAIM_WAIT	(HZ / 10)
 
+/* Blocks that are claimed in one go: a bit for each. */
+#define ROW_MAX		64
+
 /* For each page of a block. */
 #define for_each_block_page(page, region, block, i)			\
 	for ((i) = 0, (page) = pfn_to_page(				\
@@ -95,10 +98,13 @@ bool tagstorage_capture(struct page *page, unsigned int nr)
 		SetPageReserved(page);
 		return true;
 	case TAGSTORAGE_LENDING:
+		tagstorage_give_seen(page);
+		return tagstorage_kept_add(region, page);
 	case TAGSTORAGE_LENT:
 		return tagstorage_kept_add(region, page);
 	default:
-		return false;
+		tagstorage_stray(region, page, nr);
+		return true;
 	}
 }
 
@@ -140,8 +146,9 @@ unsigned int tagstorage_take_free(struct tagstorage_region *region, u64 block)
 	for_each_block_page(page, region, block, i) {
 		if (PageReserved(page))
 			continue;
-		if (tagstorage_kept_take(region, page) ||
-		    tag_storage_take_page(page))
+		if ((READ_ONCE(region->nr_kept) &&
+		     tagstorage_kept_take(region, page)) ||
+		    tag_storage_take_free(page, 1, true))
 			SetPageReserved(page);
 		else
 			busy++;
@@ -192,15 +199,39 @@ static void uncapture(struct tagstorage_region *region, u64 block,
 	}
 }
 
+/**
+ * tagstorage_page_dress - make a page that was taken off the free lists an allocated one
+ * @page: as tag_storage_take_free() left it
+ * @gfp: what it is allocated for
+ *
+ * Context: any but interrupts.
+ */
+void tagstorage_page_dress(struct page *page, gfp_t gfp)
+{
+	post_alloc_hook(page, 0, gfp);
+	init_page_count(page);
+	clear_page_pfmemalloc(page);
+}
+
+/**
+ * tagstorage_page_free - free a page that was taken off the free lists
+ * @page: as tag_storage_take_free() left it
+ *
+ * Context: any but interrupts.
+ */
+void tagstorage_page_free(struct page *page)
+{
+	tagstorage_page_dress(page, 0);
+	__free_page(page);
+}
+
 static void free_uncaptured(struct list_head *pages)
 {
 	struct page *page, *next;
 
 	list_for_each_entry_safe(page, next, pages, lru) {
 		list_del(&page->lru);
-		post_alloc_hook(page, 0, 0);
-		init_page_count(page);
-		__free_page(page);
+		tagstorage_page_free(page);
 	}
 }
 
@@ -209,51 +240,93 @@ static void claim_done(struct tagstorage_region *region, u64 block,
 		       unsigned int migrated)
 {
 	tagstorage_claim_end(region, block, TAGSTORAGE_RESERVED);
-	if (migrated)
+	if (migrated) {
 		tagstorage_count(region, claims_migrated, 1);
-	else
+		tagstorage_count(region, migrated, migrated);
+	} else {
 		tagstorage_count(region, claims_free, 1);
-	tagstorage_count(region, migrated, migrated);
+	}
 	trace_tagstorage_claim_finish(region->index, block, 0, migrated);
 }
 
 /*
- * Claim a lent block if all of it is free. 0: it is reserved, with a pin. Context:
- * RCU, so that while the block is lent, the zone is the right one.
+ * Take a lent block if all of it is free; else it stays lent, and what was captured
+ * is added to @pages. zone->lock held.
  */
-static int claim_free(struct tagstorage_region *region, u64 block)
+static bool take_block(struct tagstorage_region *region, u64 block,
+		       struct list_head *pages)
 {
-	struct zone *zone;
-	LIST_HEAD(pages);
-	unsigned long flags;
-	unsigned int busy;
-
-	if (tagstorage_block_state(region, block) != TAGSTORAGE_LENT)
-		return -EAGAIN;
-	zone = READ_ONCE(region->zone);
-	spin_lock_irqsave(&zone->lock, flags);
 	if (!tagstorage_block_change(region, block, TAGSTORAGE_LENT,
-				     TAGSTORAGE_CLAIMING)) {
-		spin_unlock_irqrestore(&zone->lock, flags);
-		return -EAGAIN;
+				     TAGSTORAGE_CLAIMING))
+		return false;
+	if (!tagstorage_block_is_poisoned(region, block) &&
+	    !tagstorage_take_free(region, block))
+		return true;
+	tagstorage_block_change(region, block, TAGSTORAGE_CLAIMING,
+				TAGSTORAGE_LENT);
+	uncapture(region, block, pages);
+	return false;
+}
+
+/* A bit for each of @nr blocks that is lent, as far as the first that is in between. */
+static u64 lent_row(struct tagstorage_region *region, u64 block,
+		    unsigned int nr)
+{
+	u64 lent = 0;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		switch (tagstorage_block_state(region, block + i)) {
+		case TAGSTORAGE_LENT:
+			lent |= BIT_ULL(i);
+			break;
+		case TAGSTORAGE_IDLE:
+		case TAGSTORAGE_RESERVED:
+			break;
+		default:
+			return lent;
+		}
 	}
-	busy = tagstorage_block_is_poisoned(region, block) ?
-		1 : tagstorage_take_free(region, block);
-	if (busy) {
-		tagstorage_block_change(region, block, TAGSTORAGE_CLAIMING,
-					TAGSTORAGE_LENT);
-		uncapture(region, block, &pages);
+	return lent;
+}
+
+/*
+ * Claim lent blocks that are free, of @nr blocks from @block on (ROW_MAX at most). The
+ * first one that is lent and in use, or in between, ends it: what comes after it would be
+ * claimed for nothing. Context: RCU, so that while a block is lent, the zone is the
+ * right one.
+ * Return: a bit for each that is reserved now, with a pin.
+ */
+static u64 claim_row(struct tagstorage_region *region, u64 block,
+		     unsigned int nr)
+{
+	struct zone *zone = READ_ONCE(region->zone);
+	u64 lent = lent_row(region, block, nr), taken = 0;
+	unsigned long flags;
+	LIST_HEAD(pages);
+	u64 rest, last;
+
+	if (!lent)
+		return 0;
+	spin_lock_irqsave(&zone->lock, flags);
+	for (rest = lent; rest; rest &= rest - 1) {
+		last = block + __ffs64(rest);
+		if (!take_block(region, last, &pages))
+			break;
+		taken |= rest & -rest;
 	}
 	spin_unlock_irqrestore(&zone->lock, flags);
 
-	if (busy) {
-		wake_up_var(&region->blocks[block]);
+	if (rest) {
 		free_uncaptured(&pages);
-		return -EAGAIN;
+		wake_up_var(&region->blocks[last]);
 	}
-	trace_tagstorage_claim_start(region->index, block);
-	claim_done(region, block, 0);
-	return 0;
+	for (rest = taken; rest; rest &= rest - 1) {
+		last = block + __ffs64(rest);
+		trace_tagstorage_claim_start(region->index, last);
+		claim_done(region, last, 0);
+	}
+	return taken;
 }
 
 static struct folio *evict_target(struct folio *src, unsigned long gfp)
@@ -266,7 +339,8 @@ static struct folio *evict_target(struct folio *src, unsigned long gfp)
  * tagstorage_evict_folios - move isolated folios elsewhere
  * @folios: isolated; empty when this returns
  * @gfp: what the caller may do to get memory
- * @wait: wait for folio locks and writeback (no folio may be locked by the caller)
+ * @wait: wait for the locks of folios that are up to date (none may be the caller's),
+ *	but for no writeback: the device may be slow, or gone
  *
  * Context: may sleep.
  * Return: how many were moved. The others are back on their LRU lists.
@@ -283,7 +357,7 @@ unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
 		return 0;
 	migrate_pages(folios, evict_target, NULL,
 		      (__force unsigned long)target,
-		      wait ? MIGRATE_SYNC : MIGRATE_ASYNC, MR_CONTIG_RANGE,
+		      wait ? MIGRATE_SYNC_LIGHT : MIGRATE_ASYNC, MR_CONTIG_RANGE,
 		      &moved);
 	if (!list_empty(folios))
 		putback_movable_pages(folios);
@@ -296,11 +370,18 @@ static bool is_used_otherwise(struct folio *folio)
 	return folio_ref_count(folio) > folio_expected_ref_count(folio) + 1;
 }
 
-/*
- * Isolate the user of one page. A page in some other CPU's LRU batch counts as busy,
- * and one that somebody holds is not even unmapped: it could not be moved.
+/**
+ * tagstorage_isolate_user - isolate the user of one page
+ * @page: the page
+ * @folios: where it is added
+ *
+ * A page in some other CPU's LRU batch counts as busy, and one that somebody holds is
+ * not even unmapped: it could not be moved. Nor is one of a large folio.
+ *
+ * Context: may sleep.
+ * Return: false if it can't be isolated.
  */
-static bool isolate_user(struct page *page, struct list_head *folios)
+bool tagstorage_isolate_user(struct page *page, struct list_head *folios)
 {
 	struct folio *folio = page_folio(page);
 	bool isolated = false;
@@ -310,7 +391,9 @@ static bool isolate_user(struct page *page, struct list_head *folios)
 	if (page_folio(page) == folio && !folio_test_large(folio)) {
 		if (!folio_test_lru(folio) || is_used_otherwise(folio))
 			lru_add_drain();
-		isolated = !is_used_otherwise(folio) &&
+		/* What is on no LRU list may be the kernel's own, and has no users. */
+		isolated = folio_test_lru(folio) &&
+			   !is_used_otherwise(folio) &&
 			   folio_isolate_lru(folio);
 	}
 	if (isolated) {
@@ -340,7 +423,8 @@ unsigned int tagstorage_isolate_users(struct tagstorage_region *region,
 
 	for_each_block_page(page, region, block, i)
 		if (!PageReserved(page))
-			isolated += isolate_user(page, folios);
+			isolated += tagstorage_isolate_user(page,
+							    folios);
 	return isolated;
 }
 
@@ -482,24 +566,60 @@ static int claim_run(struct tagstorage_region *region, u64 pfn, unsigned int nr,
 	return ret;
 }
 
-/* As claim_run(), but only if the block is free, and without sleeping. */
+/* Prepare a run of pages of one region, if no block that covers them is out. */
+static int prepare_blocks(struct tagstorage_region *region, u64 pfn,
+			  unsigned int nr)
+{
+	unsigned int run;
+	int ret = 0;
+
+	for (; nr && !ret; pfn += run, nr -= run) {
+		run = tagstorage_run_in_span(&region->geo, pfn, nr);
+		ret = tagstorage_prepare_run(region, pfn, run);
+	}
+	return ret;
+}
+
+/*
+ * As claim_run(), of ROW_MAX blocks at most, but only if those that are lent are
+ * free, and without sleeping. What a huge page needs is taken in one go.
+ */
 static int reserve_run(struct tagstorage_region *region, u64 pfn,
 		       unsigned int nr)
 {
 	u64 block = tagstorage_block_of_data(&region->geo, pfn);
-	int ret = tagstorage_prepare_run(region, pfn, nr);
-	int busy;
+	u64 last = tagstorage_block_of_data(&region->geo, pfn + nr - 1);
+	bool lent = tagstorage_block_state(region, block) == TAGSTORAGE_LENT;
+	int ret = lent ? -EAGAIN : prepare_blocks(region, pfn, nr);
+	u64 pinned;
 
 	if (likely(!ret))
 		return 0;
 	rcu_read_lock();
-	busy = claim_free(region, block);
+	pinned = claim_row(region, block, last - block + 1);
 	rcu_read_unlock();
-	if (busy)
+	if (!pinned && !lent)
 		return ret;
-	ret = tagstorage_prepare_run(region, pfn, nr);
-	tagstorage_block_put(region, block, 1);
+	/* Of a single page, the pin becomes its count. */
+	if (nr == 1 && pinned &&
+	    !test_and_set_bit(pfn - region->geo.data_pfn, region->prepared))
+		return 0;
+	ret = prepare_blocks(region, pfn, nr);
+	for (; pinned; pinned &= pinned - 1)
+		tagstorage_block_put(region, block + __ffs64(pinned), 1);
 	return ret;
+}
+
+/* How many of the pages from @pfn on, which the region covers, are prepared at once? */
+static unsigned int run_of(const struct tagstorage_region *region, u64 pfn,
+			   unsigned int nr, bool claim)
+{
+	const struct tagstorage_geometry *geo = &region->geo;
+	u64 end = geo->data_pfn + tagstorage_data_pages(geo);
+
+	if (claim)
+		return tagstorage_run_in_span(geo, pfn, nr);
+	return min3((u64)nr, end - pfn, (ROW_MAX - 1) * (u64)geo->span_pages);
 }
 
 /* Prepare a range that may lie in several blocks, or partly in none. */
@@ -513,7 +633,8 @@ static int prepare_range(u64 pfn, unsigned int nr, bool claim, gfp_t gfp)
 		unsigned int run = 1;
 
 		if (likely(region)) {
-			run = tagstorage_run_in_span(&region->geo, pfn, nr);
+			if (nr > 1)
+				run = run_of(region, pfn, nr, claim);
 			ret = claim ? claim_run(region, pfn, run, gfp) :
 				      reserve_run(region, pfn, run);
 		} else if (tagstorage_region_of_storage(pfn)) {
@@ -523,6 +644,11 @@ static int prepare_range(u64 pfn, unsigned int nr, bool claim, gfp_t gfp)
 		nr -= run;
 	}
 	return ret;
+}
+
+static noinline int reserve_slow(struct page *page, unsigned int nr)
+{
+	return prepare_range(page_to_pfn(page), nr, false, 0);
 }
 
 /**
@@ -535,7 +661,9 @@ static int prepare_range(u64 pfn, unsigned int nr, bool claim, gfp_t gfp)
  */
 int tagstorage_reserve(struct page *page, unsigned int nr)
 {
-	return prepare_range(page_to_pfn(page), nr, false, 0);
+	if (likely(nr == 1 && tagstorage_prepare_page(page_to_pfn(page))))
+		return 0;
+	return reserve_slow(page, nr);
 }
 
 /**

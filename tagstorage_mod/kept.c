@@ -57,7 +57,7 @@ static void kept_del(struct tagstorage_region *region, struct page *page)
  * @page: a page of its storage
  *
  * Context: region->zone->lock held.
- * Return: false if it is not kept. If it was, it is as tag_storage_take_page()
+ * Return: false if it is not kept. If it was, it is as tag_storage_take_free()
  * leaves pages.
  */
 bool tagstorage_kept_take(struct tagstorage_region *region, struct page *page)
@@ -106,11 +106,11 @@ struct page *tagstorage_hand_out(struct zone *zone)
 	unsigned int i;
 
 	tagstorage_for_each_region(region, i) {
-		bool (*now)(struct tagstorage_region *region,
-			    struct zone *zone) = READ_ONCE(region->hand_out);
+		struct tagstorage_choice *keeper = READ_ONCE(region->keeper);
 
-		if (region->zone != zone || !now ||
-		    !READ_ONCE(region->nr_kept) || !now(region, zone))
+		if (region->zone != zone || !keeper ||
+		    !READ_ONCE(region->nr_kept) ||
+		    !tagstorage_call_hand_out(keeper, region, zone))
 			continue;
 		page = kept_pop(region);
 		if (page)
@@ -125,11 +125,11 @@ struct page *tagstorage_hand_out(struct zone *zone)
  * @policy: its policy
  */
 void tagstorage_kept_begin(struct tagstorage_region *region,
-			   const struct tagstorage_policy *policy)
+			   struct tagstorage_choice *policy)
 {
 	lockdep_assert_held(&tagstorage_lend_mutex);
 	WRITE_ONCE(region->keeping, true);
-	WRITE_ONCE(region->hand_out, policy->hand_out);
+	WRITE_ONCE(region->keeper, policy);
 	tag_storage_kept_begin();
 }
 
@@ -146,9 +146,9 @@ void tagstorage_kept_stop(struct tagstorage_region *region)
 	unsigned int i;
 
 	lockdep_assert_held(&tagstorage_lend_mutex);
-	WRITE_ONCE(region->hand_out, NULL);
+	WRITE_ONCE(region->keeper, NULL);
 	tagstorage_for_each_region(other, i)
-		if (other->hand_out)
+		if (other->keeper)
 			return;
 	tag_storage_kept_end();
 }

@@ -5,7 +5,8 @@
  *
  * Lending is the worker's job: a block that becomes idle is noted, and some time
  * later lent if it still is. Draining is done by whoever switches the policy, in a
- * bounded number of passes. What could not be evicted then stays DRAINING, and the
+ * bounded number of passes, a moment apart: a page under writeback can't be moved,
+ * and no pass waits for that. What could not be evicted then stays DRAINING, and the
  * worker goes on trying, whichever policy is active by then.
  *
  * While any block is out, the hooks for lent pages are on and the engine holds a
@@ -18,6 +19,7 @@
 #include <linux/mmzone.h>
 #include <linux/module.h>
 #include <linux/swap.h>
+#include <linux/sysfs.h>
 #include <linux/workqueue.h>
 
 #include "engine.h"
@@ -30,10 +32,16 @@ MODULE_PARM_DESC(relend_delay_ms,
 
 /* Passes over a region before the rest is left to the worker, ... */
 #define DRAIN_PASSES	10
-/* ... which looks again after so long. */
+/* ... with a pause between them, in which a page's I/O may end ... */
+#define DRAIN_PAUSE	max(HZ / 50, 1)
+/* ... and which looks again after so long. */
 #define DRAIN_RETRY	HZ
+/* Before the machine goes down nobody looks again, so passes go on for so long. */
+#define DRAIN_LAST	(5 * HZ)
 /* Folios that are migrated together. */
 #define DRAIN_BATCH	64
+/* Characters left for one range of blocks, so that `holders` fits in its page. */
+#define HOLDERS_RANGE	48
 
 /*
  * Serialises policies: guards the list of policies and the active one
@@ -58,38 +66,61 @@ void tagstorage_lend_kick(void)
 				   msecs_to_jiffies(READ_ONCE(relend_delay_ms)));
 }
 
-static void lend_block(const struct tagstorage_policy *policy,
+/*
+ * Not if a page has a memory error: the block would never come back. Not if one is in use,
+ * or was freed (tagstorage_stray()): who gets it next would find it not even mapped.
+ */
+static bool can_lend(const struct tagstorage_region *region, u64 block)
+{
+	u64 pfn = tagstorage_block_pfn(&region->geo, block);
+	u32 i;
+
+	for (i = 0; i < region->geo.block_pages; i++) {
+		struct page *page = pfn_to_page(pfn + i);
+
+		if (!PageReserved(page) || tagstorage_is_stray(page))
+			return false;
+	}
+	return !tagstorage_block_is_poisoned(region, block);
+}
+
+static void lend_block(struct tagstorage_choice *policy,
 		       struct tagstorage_region *region, u64 block)
 {
 	enum tagstorage_state to = TAGSTORAGE_LENT;
 	u64 pfn = tagstorage_block_pfn(&region->geo, block);
 	u32 i;
 
-	if (tagstorage_block_is_poisoned(region, block))
+	if (!can_lend(region, block))
 		return;
-	if (policy->may_lend && !policy->may_lend(region, block))
+	if (!tagstorage_call_may_lend(policy, region, block))
 		return;
 	if (!tagstorage_block_change(region, block, TAGSTORAGE_IDLE,
 				     TAGSTORAGE_LENDING))
 		return;
-	if (tagstorage_clean_tag_lines(region, block)) {
+	/* That takes a while, and what it calls may have found a memory error. */
+	if (tagstorage_clean_tag_lines(region, block) ||
+	    !can_lend(region, block)) {
 		to = TAGSTORAGE_IDLE;
 	} else {
 		for (i = 0; i < region->geo.block_pages; i++)
-			policy->give(region, pfn_to_page(pfn + i));
+			tagstorage_call_give(policy, region,
+					     pfn_to_page(pfn + i));
 		trace_tagstorage_lend(region->index, block);
 	}
 	tagstorage_block_change(region, block, TAGSTORAGE_LENDING, to);
 	wake_up_var(&region->blocks[block]);
 }
 
-/* Lend every block that was noted as idle and still is. */
-static void lend_region(const struct tagstorage_policy *policy,
+/* Lend every block that was noted as idle and still is, if the policy may go on. */
+static void lend_region(struct tagstorage_choice *policy,
 			struct tagstorage_region *region)
 {
 	unsigned long block;
 
 	for_each_set_bit(block, region->idle, region->geo.nr_blocks) {
+		if (tagstorage_fault_of(policy))
+			return;
 		clear_bit(block, region->idle);
 		/* The bit before the state: who makes it idle again notes it. */
 		smp_mb__after_atomic();
@@ -170,6 +201,7 @@ static void drain_region(struct tagstorage_region *region, int passes)
 	u64 back = drain_pass(region, true);
 
 	while (atomic_long_read(&region->out) && --passes) {
+		schedule_timeout_uninterruptible(DRAIN_PAUSE);
 		lru_add_drain_all();
 		back += drain_pass(region, true);
 	}
@@ -250,25 +282,28 @@ static void lend_end(void)
 	module_put(THIS_MODULE);
 }
 
-static bool any_draining(const struct tagstorage_region *region)
+static bool is_draining(const struct tagstorage_region *region, u64 block)
 {
-	u64 block;
+	return tagstorage_block_state(region, block) == TAGSTORAGE_DRAINING;
+}
+
+static u64 count_draining(const struct tagstorage_region *region)
+{
+	u64 block, count = 0;
 
 	for (block = 0; block < region->geo.nr_blocks; block++)
-		if (tagstorage_block_state(region, block) ==
-		    TAGSTORAGE_DRAINING)
-			return true;
-	return false;
+		count += is_draining(region, block);
+	return count;
 }
 
 /* Lend what is idle; go on draining what an earlier policy left behind. */
-static bool work_region(const struct tagstorage_policy *policy,
+static bool work_region(struct tagstorage_choice *policy,
 			struct tagstorage_region *region)
 {
 	if (region->attached) {
 		drain_pass(region, false);
 		lend_region(policy, region);
-		return any_draining(region);
+		return count_draining(region);
 	}
 	if (atomic_long_read(&region->out))
 		drain_region(region, 1);
@@ -278,7 +313,7 @@ static bool work_region(const struct tagstorage_policy *policy,
 
 static void lend_work(struct work_struct *work)
 {
-	const struct tagstorage_policy *policy;
+	struct tagstorage_choice *policy;
 	struct tagstorage_region *region;
 	bool left = false;
 	unsigned int i;
@@ -300,49 +335,78 @@ static void lend_work(struct work_struct *work)
  *
  * The log says of every region that it doesn't suit why not.
  */
-bool tagstorage_lend_suits(const struct tagstorage_policy *policy)
+bool tagstorage_lend_suits(struct tagstorage_choice *policy)
 {
 	struct tagstorage_region *region;
 	bool any = false;
 	unsigned int i;
 
 	tagstorage_for_each_region(region, i) {
-		const char *why = policy->suits ? policy->suits(region) : NULL;
+		const char *why = tagstorage_call_suits(policy, region);
 
 		if (why)
 			pr_warn("region %u, %s, %s: not for policy %s, it stays a carve-out\n",
-				i, region->name, why, policy->name);
+				i, region->name, why, policy->ops.name);
 		else
 			any = true;
 	}
 	return any;
 }
 
-static int attach_region(const struct tagstorage_policy *policy,
+static int attach_region(struct tagstorage_choice *policy,
 			 struct tagstorage_region *region)
 {
-	int ret = 0;
+	int ret;
 
-	if (policy->suits && policy->suits(region))
+	if (tagstorage_call_suits(policy, region))
 		return -ENODEV;
-	if (policy->attach)
-		ret = policy->attach(region);
-	if (!ret && !region->present) {
-		ret = -ENXIO;
-		if (policy->detach)
-			policy->detach(region);
-	}
+	ret = tagstorage_call_attach(policy, region);
 	if (ret) {
 		pr_err("policy %s could not attach region %u, %s (error %d); it stays a carve-out\n",
-		       policy->name, region->index, region->name, ret);
+		       policy->ops.name, region->index, region->name, ret);
 		tagstorage_hotplug_remove(region);
 		return ret;
 	}
-	if (policy->keeps)
+	if (policy->ops.keeps)
 		tagstorage_kept_begin(region, policy);
 	bitmap_fill(region->idle, region->geo.nr_blocks);
 	region->attached = true;
 	return 0;
+}
+
+static unsigned long count_loose(struct tagstorage_region *region)
+{
+	u64 pfn = region->geo.storage_pfn, block;
+	unsigned long loose = 0;
+	u32 i;
+
+	for (block = 0; block < region->geo.nr_blocks; block++) {
+		bool out = tagstorage_block_is_out(region, block);
+
+		for (i = 0; i < region->geo.block_pages; i++, pfn++)
+			loose += !out && !PageReserved(pfn_to_page(pfn));
+		cond_resched();
+	}
+	return loose;
+}
+
+/*
+ * Pages that somebody freed though their blocks are not lent, and that the engine did
+ * not catch: they were not MIGRATE_CMA, hence went to a per-CPU list.
+ */
+static unsigned long all_loose(void)
+{
+	struct tagstorage_region *region;
+	unsigned long loose = 0;
+	unsigned int i;
+
+	tagstorage_for_each_region(region, i) {
+		if (!tagstorage_pages_get(region))
+			continue;
+		loose += count_loose(region);
+		tagstorage_pages_put();
+	}
+	return loose;
 }
 
 /**
@@ -352,16 +416,18 @@ static int attach_region(const struct tagstorage_policy *policy,
  * Context: tagstorage_lend_mutex held.
  * Return: 0 if at least one region is attached, else why not.
  */
-int tagstorage_lend_start(const struct tagstorage_policy *policy)
+int tagstorage_lend_start(struct tagstorage_choice *policy)
 {
 	struct tagstorage_region *region;
 	unsigned int i, attached = 0;
+	unsigned long loose;
 	int ret;
 
 	lockdep_assert_held(&tagstorage_lend_mutex);
 	ret = lend_begin();
 	if (ret)
 		return ret;
+	loose = all_loose();
 	tagstorage_for_each_region(region, i) {
 		int err = attach_region(policy, region);
 
@@ -373,8 +439,11 @@ int tagstorage_lend_start(const struct tagstorage_policy *policy)
 	tagstorage_for_each_region(region, i)
 		if (region->attached)
 			lend_region(policy, region);
+	if (all_loose() > loose)
+		tagstorage_fault_set(policy, TAGSTORAGE_FAULT_OTHER);
 	/* Blocks that an earlier policy could not get back are the worker's. */
 	tagstorage_lend_kick();
+	tagstorage_repack_kick();
 	lend_end();
 	return attached ? 0 : ret;
 }
@@ -387,7 +456,7 @@ int tagstorage_lend_start(const struct tagstorage_policy *policy)
  *
  * Context: tagstorage_lend_mutex held.
  */
-void tagstorage_lend_stop(const struct tagstorage_policy *policy)
+void tagstorage_lend_stop(struct tagstorage_choice *policy)
 {
 	struct tagstorage_region *region;
 	bool left = false;
@@ -398,14 +467,13 @@ void tagstorage_lend_stop(const struct tagstorage_policy *policy)
 		if (!region->attached)
 			continue;
 		WRITE_ONCE(region->attached, false);
-		if (policy->keeps)
+		if (policy->ops.keeps)
 			tagstorage_kept_stop(region);
 		drain_region(region, DRAIN_PASSES);
 		drain_claimed(region);
-		if (policy->keeps)
+		if (policy->ops.keeps)
 			tagstorage_kept_end(region);
-		if (policy->detach)
-			policy->detach(region);
+		tagstorage_call_detach(policy, region);
 		left |= !tagstorage_hotplug_remove(region) ||
 			atomic_long_read(&region->out);
 	}
@@ -413,6 +481,28 @@ void tagstorage_lend_stop(const struct tagstorage_policy *policy)
 		queue_delayed_work(system_unbound_wq, &tagstorage_lend_work,
 				   DRAIN_RETRY);
 	lend_end();
+}
+
+/**
+ * tagstorage_lend_drain - get back what is left, for some seconds at most
+ *
+ * For the end of the machine, when no policy is active: a page that is being written
+ * to swap can be moved when that is done.
+ *
+ * Context: may sleep.
+ */
+void tagstorage_lend_drain(void)
+{
+	unsigned long end = jiffies + DRAIN_LAST;
+	struct tagstorage_region *region;
+	unsigned int i;
+
+	mutex_lock(&tagstorage_lend_mutex);
+	tagstorage_for_each_region(region, i)
+		while (!region->attached && atomic_long_read(&region->out) &&
+		       time_before(jiffies, end))
+			drain_region(region, DRAIN_PASSES);
+	mutex_unlock(&tagstorage_lend_mutex);
 }
 
 /* Nothing is lent any more, and the hooks are off. */
@@ -433,4 +523,57 @@ const char *tagstorage_lend_state(void)
 		if (READ_ONCE(region->attached))
 			return "lending";
 	return "draining";
+}
+
+/* "3-7,9": the blocks that come back, as far as @end; what of them fits. */
+static int show_draining(struct tagstorage_region *region, char *buf, int len,
+			 int end)
+{
+	u64 nr = region->geo.nr_blocks, block, last;
+	const char *comma = "";
+
+	for (block = 0; block < nr; block++) {
+		if (!is_draining(region, block))
+			continue;
+		for (last = block; last + 1 < nr; last++)
+			if (!is_draining(region, last + 1))
+				break;
+		if (end - len < HOLDERS_RANGE)
+			return len + sysfs_emit_at(buf, len, "%s...", comma);
+		len += sysfs_emit_at(buf, len, "%s%llu", comma, block);
+		if (last > block)
+			len += sysfs_emit_at(buf, len, "-%llu", last);
+		block = last;
+		comma = ",";
+	}
+	return len;
+}
+
+/* What keeps the engine from being unloaded, for sysfs: a line for each region. */
+ssize_t tagstorage_holders_show(char *buf)
+{
+	struct tagstorage_region *region;
+	unsigned int i;
+	int len = 0;
+
+	mutex_lock(&tagstorage_lend_mutex);
+	tagstorage_for_each_region(region, i) {
+		long out = atomic_long_read(&region->out);
+		u32 pages = region->geo.block_pages;
+
+		if (!region->attached && !region->added && !out)
+			continue;
+		len += sysfs_emit_at(buf, len,
+				     "region%u policy=%s lent=%ld draining=%llu added=%llu blocks=",
+				     i, region->attached ?
+				     tagstorage_policy_active()->ops.name : "-",
+				     out * pages, count_draining(region) * pages,
+				     region->added);
+		/* No region takes more than its share of the page. */
+		len = show_draining(region, buf, len, PAGE_SIZE * (i + 1) /
+				    tagstorage_nr_regions);
+		len += sysfs_emit_at(buf, len, "\n");
+	}
+	mutex_unlock(&tagstorage_lend_mutex);
+	return len;
 }

@@ -38,7 +38,9 @@ static const struct tag_storage_ops tagstorage_ops = {
 	.capture	= tagstorage_capture,
 	.storage	= tagstorage_is_storage,
 	.lend		= tagstorage_hand_out,
+	.packed		= tagstorage_packed,
 	.claim		= tagstorage_claim,
+	.pack		= tagstorage_pack,
 	.place		= tagstorage_place,
 	.replace	= tagstorage_replace,
 	.wait		= tagstorage_wait,
@@ -119,6 +121,10 @@ static int memory_callback(struct notifier_block *nb, unsigned long action,
 
 	if (action != MEM_GOING_OFFLINE && action != MEM_GOING_ONLINE)
 		return NOTIFY_OK;
+	/* Its pageblocks are isolated already, so none of them is stashed again. */
+	if (action == MEM_GOING_OFFLINE)
+		tagstorage_for_each_region(region, i)
+			tagstorage_stash_drain(region, true);
 	tagstorage_for_each_region(region, i)
 		if ((action == MEM_GOING_ONLINE ? !READ_ONCE(region->adding) :
 						  READ_ONCE(region->present)) &&
@@ -162,7 +168,8 @@ static struct notifier_block pm_nb = {
 
 /*
  * The next kernel (kexec) knows nothing of dirty data lines over what are tags to
- * it. Draining writes them back.
+ * it. Draining writes them back. It may take some seconds, as devices work still;
+ * what is left then is held for longer, by somebody or by a memory error.
  */
 static int reboot_callback(struct notifier_block *nb, unsigned long action,
 			   void *unused)
@@ -170,7 +177,8 @@ static int reboot_callback(struct notifier_block *nb, unsigned long action,
 	struct tagstorage_region *region;
 	unsigned int i;
 
-	tagstorage_policy_select("carveout");
+	tagstorage_policy_select("carveout", TAGSTORAGE_BY_ENGINE);
+	tagstorage_lend_drain();
 	tagstorage_for_each_region(region, i) {
 		long out = atomic_long_read(&region->out);
 
@@ -204,9 +212,13 @@ static int __init tagstorage_init(void)
 
 	if (ret)
 		return ret;
+	tagstorage_cache_init();
 	ret = tagstorage_regions_probe();
 	if (ret)
 		return ret;
+	ret = tagstorage_repack_init();
+	if (ret)
+		goto err_repack;
 	ret = tag_storage_register(&tagstorage_ops);
 	if (ret) {
 		pr_err("another engine is registered\n");
@@ -226,6 +238,9 @@ static int __init tagstorage_init(void)
 	ret = register_reboot_notifier(&reboot_nb);
 	if (ret)
 		goto err_reboot;
+	ret = tagstorage_registry_init();
+	if (ret)
+		goto err_registry;
 	ret = tagstorage_sysfs_init();
 	if (ret)
 		goto err_sysfs;
@@ -233,15 +248,20 @@ static int __init tagstorage_init(void)
 	return 0;
 
 err_sysfs:
+	tagstorage_registry_exit();
+err_registry:
 	unregister_reboot_notifier(&reboot_nb);
 err_reboot:
 	unregister_pm_notifier(&pm_nb);
 err_pm:
 	unregister_memory_notifier(&memory_nb);
 err_scan:
+	tagstorage_repack_stop();
 	tag_storage_unregister(&tagstorage_ops);
 	tagstorage_lend_exit();
 err_register:
+	tagstorage_repack_exit();
+err_repack:
 	tagstorage_regions_free();
 	return ret;
 }
@@ -251,11 +271,14 @@ static void __exit tagstorage_exit(void)
 {
 	tagstorage_audit_exit();
 	tagstorage_sysfs_exit();
+	tagstorage_registry_exit();
 	unregister_reboot_notifier(&reboot_nb);
 	unregister_pm_notifier(&pm_nb);
 	unregister_memory_notifier(&memory_nb);
+	tagstorage_repack_stop();
 	tag_storage_unregister(&tagstorage_ops);
 	tagstorage_lend_exit();
+	tagstorage_repack_exit();
 	tagstorage_regions_free();
 }
 

@@ -14,7 +14,6 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/sched/signal.h>
-#include <linux/vmstat.h>
 
 #include "engine.h"
 
@@ -37,17 +36,7 @@ struct search {
 	unsigned int claims;
 };
 
-/* The search goes past the allocator's watermarks, so it stops at the lowest. */
-static bool has_room(struct zone *zone)
-{
-	unsigned long free = zone_page_state(zone, NR_FREE_PAGES);
-	unsigned long others = zone_page_state(zone, NR_FREE_CMA_PAGES) +
-			       READ_ONCE(zone->nr_free_highatomic);
-
-	return free > others && free - others > min_wmark_pages(zone);
-}
-
-/* And past the zone list, so it looks itself which zones the request may use. */
+/* The search goes past the zone list, so it looks itself which zones are allowed. */
 static bool allows(const struct search *search, struct zone *zone)
 {
 	int nid = zone_to_nid(zone);
@@ -66,7 +55,8 @@ static bool take_page(const struct search *search, struct page *page)
 	if (!allows(search, zone))
 		return false;
 	spin_lock_irqsave(&zone->lock, flags);
-	taken = has_room(zone) && tag_storage_take_page(page);
+	taken = tagstorage_has_room(zone, 0) &&
+		tag_storage_take_free(page, 1, false);
 	spin_unlock_irqrestore(&zone->lock, flags);
 	return taken;
 }
@@ -115,13 +105,6 @@ static bool prepare(const struct search *search, struct page *page)
 			       !tagstorage_reserve(page, 1);
 }
 
-static void give_back(struct page *page)
-{
-	post_alloc_hook(page, 0, 0);
-	init_page_count(page);
-	__free_page(page);
-}
-
 /* Look at every block once, where the last search left off. */
 static struct page *place_in(struct search *search,
 			     struct tagstorage_region *region)
@@ -145,7 +128,7 @@ static struct page *place_in(struct search *search,
 			WRITE_ONCE(region->place, block);
 			return page;
 		}
-		give_back(page);
+		tagstorage_page_free(page);
 		search->claims -= search->claim;
 	}
 	if (search->claim)

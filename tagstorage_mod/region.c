@@ -25,33 +25,9 @@ unsigned int tagstorage_nr_regions;
  */
 static DECLARE_RWSEM(pages_sem);
 
-/*
- * A page finds its region without a search: memory is divided into granules, and
- * a table holds for each granule the lowest region that reaches into it. Unless
- * two regions meet inside a granule, that is the only candidate.
- */
-#define GRANULE_SHIFT	(27 - PAGE_SHIFT)
+struct tagstorage_map tagstorage_data_map, tagstorage_storage_map;
 
-struct region_map {
-	u64 first;
-	u64 nr;
-	u8 *lowest;
-};
-
-static struct region_map data_map, storage_map;
-
-static u64 region_pfn(const struct tagstorage_region *region, bool data)
-{
-	return data ? region->geo.data_pfn : region->geo.storage_pfn;
-}
-
-static u64 region_pages(const struct tagstorage_region *region, bool data)
-{
-	return data ? tagstorage_data_pages(&region->geo) :
-		      tagstorage_storage_pages(&region->geo);
-}
-
-static int map_init(struct region_map *map, bool data)
+static int map_init(struct tagstorage_map *map, bool data)
 {
 	struct tagstorage_region *region;
 	u64 last = 0, granule;
@@ -59,11 +35,11 @@ static int map_init(struct region_map *map, bool data)
 
 	map->first = U64_MAX;
 	tagstorage_for_each_region(region, i) {
-		u64 pfn = region_pfn(region, data);
+		u64 pfn = tagstorage_map_pfn(region, data);
+		u64 end = pfn + tagstorage_map_pages(region, data);
 
-		map->first = min(map->first, pfn >> GRANULE_SHIFT);
-		last = max(last, (pfn + region_pages(region, data) - 1) >>
-				 GRANULE_SHIFT);
+		map->first = min(map->first, pfn >> TAGSTORAGE_MAP_SHIFT);
+		last = max(last, (end - 1) >> TAGSTORAGE_MAP_SHIFT);
 	}
 	map->nr = last - map->first + 1;
 	map->lowest = kvmalloc(map->nr, GFP_KERNEL);
@@ -72,44 +48,15 @@ static int map_init(struct region_map *map, bool data)
 	memset(map->lowest, U8_MAX, map->nr);
 
 	tagstorage_for_each_region(region, i) {
-		u64 pfn = region_pfn(region, data);
-		u64 end = pfn + region_pages(region, data);
+		u64 pfn = tagstorage_map_pfn(region, data);
+		u64 end = pfn + tagstorage_map_pages(region, data);
 
-		for (granule = pfn >> GRANULE_SHIFT;
-		     granule << GRANULE_SHIFT < end; granule++)
+		for (granule = pfn >> TAGSTORAGE_MAP_SHIFT;
+		     granule << TAGSTORAGE_MAP_SHIFT < end; granule++)
 			map->lowest[granule - map->first] =
 				min_t(u8, i, map->lowest[granule - map->first]);
 	}
 	return 0;
-}
-
-static __always_inline struct tagstorage_region *
-map_lookup(const struct region_map *map, u64 pfn, bool data)
-{
-	u64 granule = (pfn >> GRANULE_SHIFT) - map->first;
-	unsigned int i;
-
-	if (granule >= map->nr)
-		return NULL;
-	for (i = map->lowest[granule]; i < tagstorage_nr_regions; i++) {
-		struct tagstorage_region *region = tagstorage_regions[i];
-
-		if (pfn - region_pfn(region, data) < region_pages(region, data))
-			return region;
-	}
-	return NULL;
-}
-
-/* The region that covers this data page, or NULL. Context: any. */
-struct tagstorage_region *tagstorage_region_of_data(u64 pfn)
-{
-	return map_lookup(&data_map, pfn, true);
-}
-
-/* The region that this page of tag storage belongs to, or NULL. Context: any. */
-struct tagstorage_region *tagstorage_region_of_storage(u64 pfn)
-{
-	return map_lookup(&storage_map, pfn, false);
 }
 
 const struct tagstorage_geometry *
@@ -167,6 +114,10 @@ static void region_free(struct tagstorage_region *region)
 	kvfree(region->idle);
 	kvfree(region->held);
 	kvfree(region->kept);
+	kvfree(region->holes);
+	kvfree(region->dense);
+	kvfree(region->stuck);
+	free_percpu(region->stash);
 	free_percpu(region->stats);
 	kfree(region->name);
 	kfree(region);
@@ -197,11 +148,19 @@ region_alloc(const struct tagstorage_found *found)
 				GFP_KERNEL);
 	region->kept = kvcalloc(BITS_TO_LONGS(tagstorage_storage_pages(geo)),
 				sizeof(long), GFP_KERNEL);
+	region->holes = kvcalloc(BITS_TO_LONGS(geo->nr_blocks), sizeof(long),
+				 GFP_KERNEL);
+	region->dense = kvcalloc(BITS_TO_LONGS(geo->nr_blocks), sizeof(long),
+				 GFP_KERNEL);
+	region->stuck = kvcalloc(BITS_TO_LONGS(geo->nr_blocks), sizeof(long),
+				 GFP_KERNEL);
+	region->stash = alloc_percpu(struct tagstorage_stash);
 	spin_lock_init(&region->kept_lock);
 	INIT_LIST_HEAD(&region->kept_pages);
 	region->stats = alloc_percpu(struct tagstorage_stats);
 	if (region->name && region->blocks && region->prepared &&
-	    region->idle && region->held && region->kept && region->stats)
+	    region->idle && region->held && region->kept && region->holes &&
+	    region->dense && region->stuck && region->stash && region->stats)
 		return region;
 	region_free(region);
 	return NULL;
@@ -239,16 +198,16 @@ int tagstorage_regions_probe(void)
 		pr_err("no usable tag storage region, see the lines above\n");
 		return -ENODEV;
 	}
-	ret = map_init(&data_map, true);
+	ret = map_init(&tagstorage_data_map, true);
 	if (ret)
 		goto err_data_map;
-	ret = map_init(&storage_map, false);
+	ret = map_init(&tagstorage_storage_map, false);
 	if (ret)
 		goto err_storage_map;
 	return 0;
 
 err_storage_map:
-	kvfree(data_map.lowest);
+	kvfree(tagstorage_data_map.lowest);
 err_data_map:
 err_read:
 	while (tagstorage_nr_regions)
@@ -259,8 +218,8 @@ err_read:
 /* Nothing may use the regions any more. */
 void tagstorage_regions_free(void)
 {
-	kvfree(storage_map.lowest);
-	kvfree(data_map.lowest);
+	kvfree(tagstorage_storage_map.lowest);
+	kvfree(tagstorage_data_map.lowest);
 	while (tagstorage_nr_regions)
 		region_free(tagstorage_regions[--tagstorage_nr_regions]);
 }

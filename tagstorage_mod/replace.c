@@ -31,9 +31,7 @@ static struct folio *place_folio(int nid, gfp_t gfp)
 
 	if (!page)
 		return NULL;
-	post_alloc_hook(page, 0, gfp);
-	init_page_count(page);
-	clear_page_pfmemalloc(page);
+	tagstorage_page_dress(page, gfp);
 	return page_folio(page);
 }
 

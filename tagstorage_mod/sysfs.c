@@ -36,13 +36,25 @@ static ssize_t policy_show(struct kobject *kobj, struct kobj_attribute *attr,
 static ssize_t policy_store(struct kobject *kobj, struct kobj_attribute *attr,
 			    const char *buf, size_t count)
 {
-	char name[TAGSTORAGE_NAME_MAX];
+	char name[TAGSTORAGE_NAME_MAX + 1];	/* and a newline */
 	int ret;
 
 	if (strscpy(name, buf, sizeof(name)) < 0)
 		return -EINVAL;
-	ret = tagstorage_policy_select(strim(name));
+	ret = tagstorage_policy_select(strim(name), TAGSTORAGE_BY_USER);
 	return ret ? ret : count;
+}
+
+static ssize_t last_change_show(struct kobject *kobj,
+				struct kobj_attribute *attr, char *buf)
+{
+	return tagstorage_last_change_show(buf);
+}
+
+static ssize_t holders_show(struct kobject *kobj, struct kobj_attribute *attr,
+			    char *buf)
+{
+	return tagstorage_holders_show(buf);
 }
 
 static ssize_t state_show(struct kobject *kobj, struct kobj_attribute *attr,
@@ -65,12 +77,16 @@ static ssize_t fault_waits_show(struct kobject *kobj,
 }
 
 static struct kobj_attribute policy_attr = __ATTR_RW(policy);
+static struct kobj_attribute last_change_attr = __ATTR_RO(last_change);
+static struct kobj_attribute holders_attr = __ATTR_RO(holders);
 static struct kobj_attribute state_attr = __ATTR_RO(state);
 static struct kobj_attribute pages_replaced_attr = __ATTR_RO(pages_replaced);
 static struct kobj_attribute fault_waits_attr = __ATTR_RO(fault_waits);
 
 static struct attribute *tagstorage_attrs[] = {
 	&policy_attr.attr,
+	&last_change_attr.attr,
+	&holders_attr.attr,
 	&state_attr.attr,
 	&pages_replaced_attr.attr,
 	&fault_waits_attr.attr,
@@ -115,6 +131,15 @@ static unsigned long count_free(struct tagstorage_region *region)
 	return free;
 }
 
+/* Pages in a stash are prepared, but nobody has them. */
+static unsigned long count_tagged(struct tagstorage_region *region)
+{
+	unsigned long stashed = tagstorage_stashed(region);
+	unsigned long prepared = tagstorage_tagged(region);
+
+	return prepared > stashed ? prepared - stashed : 0;
+}
+
 REGION_ATTR(name, "%s", region->name);
 REGION_ATTR(storage_start, "0x%llx", (u64)PFN_PHYS(region->geo.storage_pfn));
 REGION_ATTR(data_start, "0x%llx", (u64)PFN_PHYS(region->geo.data_pfn));
@@ -125,11 +150,13 @@ REGION_ATTR(reserved_pages_max, "%ld", pages_out(region, &region->reserved_max))
 REGION_ATTR(lent_pages, "%ld", pages_out(region, &region->out));
 REGION_ATTR(lent_pages_max, "%ld", pages_out(region, &region->out_max));
 REGION_ATTR(free_pages, "%lu", count_free(region));
-REGION_ATTR(tagged_pages, "%ld", tagstorage_sum(region, tagged));
+REGION_ATTR(tagged_pages, "%lu", count_tagged(region));
 REGION_ATTR(claims_free, "%ld", tagstorage_sum(region, claims_free));
 REGION_ATTR(claims_migrated, "%ld", tagstorage_sum(region, claims_migrated));
 REGION_ATTR(claims_failed, "%ld", tagstorage_sum(region, claims_failed));
 REGION_ATTR(pages_migrated, "%ld", tagstorage_sum(region, migrated));
+REGION_ATTR(pages_gathered, "%ld", tagstorage_sum(region, gathered));
+REGION_ATTR(pages_cleared, "%ld", tagstorage_sum(region, cleared));
 REGION_ATTR(data_lines, "%ld", tagstorage_sum(region, data_lines));
 REGION_ATTR(tag_lines, "%ld", tagstorage_sum(region, tag_lines));
 
@@ -149,6 +176,8 @@ static struct attribute *region_attrs[] = {
 	&claims_migrated_attr.attr,
 	&claims_failed_attr.attr,
 	&pages_migrated_attr.attr,
+	&pages_gathered_attr.attr,
+	&pages_cleared_attr.attr,
 	&data_lines_attr.attr,
 	&tag_lines_attr.attr,
 	NULL

@@ -7,12 +7,13 @@
  * become tagged, and checks whatever integrity rests on by itself. A policy
  * (tagstorage_<name>.ko, one file) decides which blocks are lent, and knows how
  * a page of tag storage becomes memory that the page allocator can use. It can
- * waste memory or time, never data.
+ * waste memory or time, but no data, as long as it frees no page of tag storage
+ * but the one that it is told to, and that in a MIGRATE_CMA pageblock.
  *
  * One policy is active at any time. The built-in one is `carveout`: it lends
- * nothing. A minimal policy sets @name, @abi, @owner and @give, calls
+ * nothing. A minimal policy sets @abi, @size, @name, @owner and @give, calls
  * tagstorage_policy_register() when it is loaded and
- * tagstorage_policy_unregister() when it goes.
+ * tagstorage_policy_unregister() when it goes. docs/writing-a-policy.md has one.
  *
  * The order of calls for a policy:
  *
@@ -24,20 +25,23 @@
  *
  * All of these are called in process context, may sleep, and run under one mutex
  * of the engine: never two at a time, and none after unregister has returned.
- * They must not call tagstorage_policy_register() or _unregister().
+ * They must not call tagstorage_policy_register() or _unregister(), and return with
+ * interrupts and preemption as they were.
+ *
+ * A policy that does what it must not, where the engine can see it, is thrown out:
+ * `carveout` takes over, and it can't be chosen again until it is loaded anew.
  */
 #ifndef TAGSTORAGE_H
 #define TAGSTORAGE_H
 
 #include <linux/errno.h>
-#include <linux/list.h>
 #include <linux/module.h>
 #include <linux/types.h>
 
 #include "geometry.h"
 
 /* The version of this header; it changes whenever a policy must be rebuilt. */
-#define TAGSTORAGE_ABI		2
+#define TAGSTORAGE_ABI		3
 #define TAGSTORAGE_NAME_MAX	16
 /* A policy is loaded on demand by this alias: MODULE_ALIAS_TAGSTORAGE("cma"). */
 #define TAGSTORAGE_ALIAS	"tagstorage-policy-"
@@ -49,15 +53,30 @@ struct tagstorage_region;
 
 /**
  * struct tagstorage_policy - a reservation policy
+ *
+ * The engine works with a copy: what changes after the registration counts no more.
  */
 struct tagstorage_policy {
+	/** @abi: (required) TAGSTORAGE_ABI; stays the first in every version. */
+	unsigned int abi;
+
+	/** @size: (required) of this structure; stays the second. */
+	unsigned int size;
+
+	/** @name: (required) as it stands in sysfs: letters, digits, `_`; the third. */
+	const char *name;
+
+	/** @owner: (required) THIS_MODULE, which has all the callbacks. */
+	struct module *owner;
+
 	/**
 	 * @give: (required) make one page usable. The page is as free_reserved_page()
 	 * wants it: PageReserved, one reference, not managed; its tag lines are
-	 * clean. When this returns, the page belongs to the page allocator, which
-	 * may hand it out for requests with __GFP_LENDABLE only, and from where it
-	 * must come back through __free_pages(). Where the policy @keeps pages, the
-	 * engine catches it before it reaches the free lists.
+	 * clean. When this returns, the page belongs to the page allocator, in a
+	 * MIGRATE_CMA pageblock; it may be handed out for requests with
+	 * __GFP_LENDABLE only, and must come back through __free_pages(). Where the
+	 * policy @keeps pages, the engine catches it before it reaches the free
+	 * lists. The policy keeps no reference.
 	 */
 	void (*give)(struct tagstorage_region *region, struct page *page);
 
@@ -93,8 +112,9 @@ struct tagstorage_policy {
 	 * @hand_out: (required if @keeps) should a lendable request that looks for a
 	 * page in @zone be served from this region now? Asked before the free lists
 	 * are; if there is no free page, it is not asked. Context: any, interrupts
-	 * included; under rcu_read_lock(). Must not sleep, and is called for every
-	 * fault of untagged memory, so it should be a few instructions.
+	 * included; under rcu_read_lock(). Must not sleep (where it does, it may return
+	 * to a module that has gone), and is called for every fault of untagged memory,
+	 * so it should be a few instructions.
 	 */
 	bool (*hand_out)(struct tagstorage_region *region, struct zone *zone);
 
@@ -104,45 +124,34 @@ struct tagstorage_policy {
 	 * attach to detach, so that pages that are freed bypass the per-CPU lists.
 	 */
 	bool keeps;
-
-	/** @name: (required) as it stands in sysfs: letters, digits, `_`. */
-	const char *name;
-
-	/** @owner: (required) THIS_MODULE. */
-	struct module *owner;
-
-	/** @abi: (required) TAGSTORAGE_ABI, as it was when the policy was built. */
-	unsigned int abi;
-
-	/** @list: the engine's. */
-	struct list_head list;
 };
 
 /**
  * tagstorage_policy_register - make a policy known, and the active one
- * @policy: the policy; stays valid until it is unregistered
+ * @policy: the policy; its name stays valid until it is unregistered
  *
  * The policy becomes active if `carveout` was (unless the engine's parameter
  * `activate` is off); otherwise it is a choice in sysfs. A policy that suits no
  * region is registered, but not activated, and the log says why.
  *
  * Context: may sleep.
- * Return: 0; -EINVAL if something required is missing or malformed; -EPROTO if
- * it was built for another @abi; -EEXIST if the name is taken. The log names the
- * policy and says what is wrong.
+ * Return: 0; -EINVAL if something required is missing or malformed, or a callback is
+ * another module's; -EPROTO if
+ * it was built for another @abi or @size; -EEXIST if the name is taken; -ENOMEM. The
+ * log names the policy and says what is wrong.
  */
-int tagstorage_policy_register(struct tagstorage_policy *policy);
+int tagstorage_policy_register(const struct tagstorage_policy *policy);
 
 /**
  * tagstorage_policy_unregister - forget a policy
- * @policy: a registered policy
+ * @policy: a policy that was registered; if it was refused, nothing is done
  *
  * If it is the active one, `carveout` takes over and what is lent is taken back.
  * Pages that cannot be evicted at once stay in the engine's care. Never fails.
  *
  * Context: may sleep.
  */
-void tagstorage_policy_unregister(struct tagstorage_policy *policy);
+void tagstorage_policy_unregister(const struct tagstorage_policy *policy);
 
 /**
  * tagstorage_region_geometry - where the region's blocks are

@@ -104,27 +104,53 @@ TRACE_EVENT(tagstorage_drain,
 		  __entry->back, __entry->left)
 );
 
-/* Another policy is active, or (err) the old one stays. */
+/* The worker was at work: tagged pages moved together, untagged ones moved away. */
+TRACE_EVENT(tagstorage_repack,
+
+	TP_PROTO(unsigned int region, unsigned long gathered,
+		 unsigned long cleared),
+
+	TP_ARGS(region, gathered, cleared),
+
+	TP_STRUCT__entry(
+		__field(unsigned int, region)
+		__field(unsigned long, gathered)
+		__field(unsigned long, cleared)
+	),
+
+	TP_fast_assign(
+		__entry->region = region;
+		__entry->gathered = gathered;
+		__entry->cleared = cleared;
+	),
+
+	TP_printk("region=%u gathered=%lu cleared=%lu", __entry->region,
+		  __entry->gathered, __entry->cleared)
+);
+
+/* Another policy is active, and why; err: why the one before could not go on. */
 TRACE_EVENT(tagstorage_policy_switch,
 
-	TP_PROTO(const char *from, const char *to, int err),
+	TP_PROTO(const char *from, const char *to, int err, const char *reason),
 
-	TP_ARGS(from, to, err),
+	TP_ARGS(from, to, err, reason),
 
 	TP_STRUCT__entry(
 		__string(from, from)
 		__string(to, to)
 		__field(int, err)
+		__string(reason, reason)
 	),
 
 	TP_fast_assign(
 		__assign_str(from);
 		__assign_str(to);
 		__entry->err = err;
+		__assign_str(reason);
 	),
 
-	TP_printk("from=%s to=%s err=%d", __get_str(from), __get_str(to),
-		  __entry->err)
+	TP_printk("from=%s to=%s err=%d reason=%s", __get_str(from),
+		  __get_str(to), __entry->err, __get_str(reason))
 );
 
 #endif /* TAGSTORAGE_TRACE_H */

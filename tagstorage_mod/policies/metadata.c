@@ -120,7 +120,11 @@ static void metadata_detach(struct tagstorage_region *region)
 	pageblocks_mark(region, false);
 }
 
-static struct tagstorage_policy metadata_policy = {
+static const struct tagstorage_policy metadata_policy = {
+	.abi		= TAGSTORAGE_ABI,
+	.size		= sizeof(struct tagstorage_policy),
+	.name		= "metadata",
+	.owner		= THIS_MODULE,
 	.give		= metadata_give,
 	.may_lend	= pageblocks_may_lend,
 	.suits		= pageblocks_suit,
@@ -128,9 +132,6 @@ static struct tagstorage_policy metadata_policy = {
 	.detach		= metadata_detach,
 	.hand_out	= metadata_hand_out,
 	.keeps		= true,
-	.name		= "metadata",
-	.owner		= THIS_MODULE,
-	.abi		= TAGSTORAGE_ABI,
 };
 
 static int __init metadata_init(void)

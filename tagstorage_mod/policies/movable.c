@@ -63,14 +63,15 @@ static int movable_attach(struct tagstorage_region *region)
 	return ret;
 }
 
-static struct tagstorage_policy movable_policy = {
+static const struct tagstorage_policy movable_policy = {
+	.abi		= TAGSTORAGE_ABI,
+	.size		= sizeof(struct tagstorage_policy),
+	.name		= "movable",
+	.owner		= THIS_MODULE,
 	.give		= movable_give,
 	.suits		= tagstorage_hotplug_needs,
 	.attach		= movable_attach,
 	.detach		= movable_detach,
-	.name		= "movable",
-	.owner		= THIS_MODULE,
-	.abi		= TAGSTORAGE_ABI,
 };
 
 static int __init movable_init(void)

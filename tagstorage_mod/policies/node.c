@@ -81,14 +81,15 @@ static int node_attach(struct tagstorage_region *region)
 	return ret;
 }
 
-static struct tagstorage_policy node_policy = {
+static const struct tagstorage_policy node_policy = {
+	.abi		= TAGSTORAGE_ABI,
+	.size		= sizeof(struct tagstorage_policy),
+	.name		= "node",
+	.owner		= THIS_MODULE,
 	.give		= node_give,
 	.suits		= node_suits,
 	.attach		= node_attach,
 	.detach		= node_detach,
-	.name		= "node",
-	.owner		= THIS_MODULE,
-	.abi		= TAGSTORAGE_ABI,
 };
 
 static int __init node_init(void)

@@ -133,11 +133,6 @@ static void free_page(struct memory *m, size_t page)
 	m->writes[page] = 0;
 }
 
-static bool is_lent(const struct memory *m, size_t page)
-{
-	return on_storage(m->regions, m->region_count, get_pfn(m->start + page * PAGE));
-}
-
 static void fill_all(struct memory *m)
 {
 	size_t page = 0;
@@ -170,6 +165,24 @@ static size_t count_pages(const struct memory *m, bool lent_only)
 	return count;
 }
 
+/* Frees up to @most pages of a run, if they lie in ordinary memory. Returns how many. */
+static size_t free_run(struct memory *m, size_t page, size_t run, size_t most)
+{
+	static uint64_t pfns[HUGE_PAGES];
+	size_t freed = 0;
+
+	if (run > m->pages - page)
+		run = m->pages - page;
+	get_pfns(m->start + page * PAGE, pfns, run);
+	for (size_t i = 0; i < run && freed < most; i++) {
+		if (!m->writes[page + i] || on_storage(m->regions, m->region_count, pfns[i]))
+			continue;
+		free_page(m, page + i);
+		freed++;
+	}
+	return freed;
+}
+
 /* Frees ordinary memory, half of it in whole huge pages, half of it scattered, until @leave bytes are free. */
 static void leave_free(struct memory *m)
 {
@@ -181,14 +194,8 @@ static void leave_free(struct memory *m)
 		die("there is not enough memory to leave %" PRIu64 " MiB of it free", m->leave / MIB);
 	while (missing) {
 		size_t run = missing > in_runs ? HUGE_PAGES : RUN_PAGES;
-		size_t page = below(&m->random, m->pages / run) * run;
 
-		for (size_t i = 0; i < run && missing; i++) {
-			if (!m->writes[page + i] || is_lent(m, page + i))
-				continue;
-			free_page(m, page + i);
-			missing--;
-		}
+		missing -= free_run(m, below(&m->random, m->pages / run) * run, run, missing);
 	}
 }
 
@@ -331,7 +338,7 @@ int main(int argc, char **argv)
 		die("signals can't be caught");
 
 	m.random = m.seed;
-	m.pages = (size ? size * MIB : meminfo("MemTotal")) / PAGE;
+	m.pages = (size ? size * MIB : meminfo("MemTotal") - meminfo("Hugetlb")) / PAGE;
 	get_memory(&m, path);
 	if (size) {
 		fill_some(&m);

@@ -713,6 +713,36 @@ static void release_exit(void)
 	expect_back("reserved_pages", reserved);
 }
 
+static bool run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* A page that waits in another CPU's batch stays tagged when it is unmapped, and no longer than it waits. */
+static void release_from_batch(void)
+{
+	const size_t pages = 4;
+	uint64_t tagged;
+	char *memory;
+
+	need_engine();
+	if (!run_on(1))
+		skip("this machine has one CPU");
+	empty_batches();
+	tagged = total("tagged_pages");
+	memory = map(pages, RW | PROT_MTE);
+	write_all(memory, 0, pages, 1);
+	if (!run_on(0) || munmap(memory, pages * PAGE))
+		fail("munmap on another CPU: %s", strerror(errno));
+	empty_batches();
+	if (total("tagged_pages") > tagged)
+		fail("tagged_pages is %" PRIu64 ", not back to %" PRIu64, total("tagged_pages"), tagged);
+}
+
 /* All memory, filled with untagged pages until tag storage is in use, then 48 MiB made free elsewhere. */
 struct full {
 	char *memory;
@@ -906,6 +936,7 @@ static const struct directed_test tests[] = {
 	{ "soft-offline", soft_offline },
 	{ "release-munmap", release_munmap },
 	{ "release-exit", release_exit },
+	{ "release-from-batch", release_from_batch },
 	{ "mprotect-lent", mprotect_lent },
 	{ "mprotect-covered", mprotect_covered },
 	{ "mprotect-lent-shared", mprotect_lent_shared },

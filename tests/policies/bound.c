@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * policies/bound.c - asks for memory of the node that tag storage is, untagged and tagged, in every way there is
+ * policies/bound.c - asks for memory of the node that tag storage is, untagged and tagged, in every way there is: for a
+ * mapping (mbind) and for the whole process (set_mempolicy)
  *
  * usage: bound NODE [tagged]
  *
@@ -22,6 +23,7 @@
 
 #define PAGES			2048
 #define SIZE			(PAGES * PAGE)
+#define MPOL_DEFAULT		0
 #define MPOL_PREFERRED		1
 #define MPOL_BIND		2
 #define MPOL_INTERLEAVE		3
@@ -54,6 +56,13 @@ static void policy(char *memory, size_t size, int mode, unsigned long mask, int 
 {
 	if (syscall(SYS_mbind, memory, size, mode, &mask, 64, flags))
 		die("mbind, mode %d: %s", mode, strerror(errno));
+}
+
+/* The same for the process: each mapping that has no policy of its own. */
+static void task_policy(int mode, unsigned long mask)
+{
+	if (syscall(SYS_set_mempolicy, mode, &mask, 64))
+		die("set_mempolicy, mode %d: %s", mode, strerror(errno));
 }
 
 static size_t count_on_storage(const char *memory, size_t pages)
@@ -133,14 +142,18 @@ static void untagged_is_there(int node)
 	munmap(memory, SIZE);
 }
 
-static void tagged_is_not(const char *what, int mode, unsigned long mask)
+static void tagged_is_not(const char *what, int mode, unsigned long mask, bool task)
 {
 	char *memory = map(SIZE, PROT_MTE);
 
-	policy(memory, SIZE, mode, mask, 0);
+	if (task)
+		task_policy(mode, mask);
+	else
+		policy(memory, SIZE, mode, mask, 0);
 	fill(memory, PAGES);
 	tag(memory, PAGES);
-	printf("# tagged memory, %s\n", what);
+	task_policy(MPOL_DEFAULT, 0);
+	printf("# tagged memory, %s%s\n", what, task ? ", as all of the process" : "");
 	result(!count_on_storage(memory, PAGES), "on tag storage", count_on_storage(memory, PAGES));
 	/* And it can't be moved there. EIO or success, but it stays where it is. */
 	syscall(SYS_mbind, memory, SIZE, MPOL_BIND, &node_mask, 64, MPOL_MF_MOVE);
@@ -151,28 +164,31 @@ static void tagged_is_not(const char *what, int mode, unsigned long mask)
 }
 
 /* In a process of its own, which the OOM killer takes first. 0 or 1; or it does not return. */
-static int tagged_and_bound(void)
+static int tagged_and_bound(bool task)
 {
 	char *memory = map(BOUND_PAGES * PAGE, PROT_MTE);
 
 	if (!write_text("/proc/self/oom_score_adj", "1000"))
 		die("oom_score_adj can't be written");
-	policy(memory, BOUND_PAGES * PAGE, MPOL_BIND, node_mask, 0);
+	if (task)
+		task_policy(MPOL_BIND, node_mask);
+	else
+		policy(memory, BOUND_PAGES * PAGE, MPOL_BIND, node_mask, 0);
 	fill(memory, BOUND_PAGES);
 	tag(memory, BOUND_PAGES);
 	return count_on_storage(memory, BOUND_PAGES) || wrong(memory, BOUND_PAGES);
 }
 
-static void bound_ends_or_is_elsewhere(void)
+static void bound_ends_or_is_elsewhere(bool task)
 {
 	pid_t child = fork();
 	int status;
 
 	if (!child)
-		_exit(tagged_and_bound());
+		_exit(tagged_and_bound(task));
 	if (child < 0 || waitpid(child, &status, 0) != child)
 		die("a child is lost");
-	printf("# a process with tagged memory that is bound to the node %s\n",
+	printf("# a process with tagged memory that is bound to the node%s %s\n", task ? " as a whole" : "",
 	       WIFSIGNALED(status) ? "was ended" : "got it elsewhere");
 	result((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) || (WIFEXITED(status) && !WEXITSTATUS(status)),
 	       "tagged memory that is bound comes from elsewhere or ends the process, status", status);
@@ -190,8 +206,10 @@ int main(int argc, char **argv)
 	region_count = get_regions(regions);
 	if (argc == 2)
 		untagged_is_there(node);
-	tagged_is_not("preferred there", MPOL_PREFERRED, node_mask);
-	tagged_is_not("interleaved over all nodes", MPOL_INTERLEAVE, (node_mask << 1) - 1);
-	bound_ends_or_is_elsewhere();
+	for (int task = 0; task < 2; task++) {
+		tagged_is_not("preferred there", MPOL_PREFERRED, node_mask, task);
+		tagged_is_not("interleaved over all nodes", MPOL_INTERLEAVE, (node_mask << 1) - 1, task);
+		bound_ends_or_is_elsewhere(task);
+	}
 	return failed;
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * trace/claims.c - touches tagged pages until an exact number of blocks was claimed
+ * trace/claims.c - touches tagged pages until a number of blocks was claimed
  *
  * usage: claims N
  *
  * Where a page lies is not a program's choice, so the engine's counters are looked at after each page. Prints by
  * how much each of them grew: "claims: free A migrated B failed C pages D reserved E", E being blocks. Then
- * it keeps its memory until SIGTERM. Exit status: 0 if A + B is N; 1 if memory ended before; 2 on other errors.
+ * it keeps its memory until SIGTERM. A + B is N, or more if somebody else's tagged page (one that compaction moved,
+ * say) claimed a block at the same moment. Exit status: 0; 1 if memory ended before; 2 on other errors.
  */
 
 #define _GNU_SOURCE
@@ -90,8 +91,9 @@ int main(int argc, char **argv)
 		if (claims(now) - claims(before) >= target)
 			break;
 	}
-	if (claims(now) - claims(before) != target) {
-		fputs("claims: memory ended before\n", stderr);
+	if (claims(now) - claims(before) < target) {
+		fprintf(stderr, "claims: memory ended before: %ld free, %ld migrated, %ld wanted\n",
+			now[FREE] - before[FREE], now[MIGRATED] - before[MIGRATED], target);
 		return 1;
 	}
 	printf("claims: free %ld migrated %ld failed %ld pages %ld reserved %ld\n", now[FREE] - before[FREE],

@@ -91,7 +91,10 @@ claim() {
 }
 
 # fill - lent storage is full of verified data from now on
+#
+# Nobody but the test's program is to claim: compaction does, for tagged pages that it moves.
 fill() {
+	echo 0 >/proc/sys/vm/compaction_proactiveness
 	/mnt/files/anon/fill --leave "${1:-64}" --ready /tmp/full >/tmp/fill &
 	filler=$!
 	wait_for 300 test -e /tmp/full
