@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# scripts/load.sh POLICY | --status | --unload | --help - tag storage lending on this machine
+# scripts/load.sh POLICY | --status | --unload | --help - tag storage lending on this machine; where it is installed
+# (make install), its name is tagstorage-load
 #
 #   POLICY     loads the engine and the policy, makes it the active one, and shows memory before and after;
 #              carveout needs no module but the engine, and lends nothing
@@ -17,6 +18,7 @@
 
 set -uo pipefail
 
+NAME=${0##*/}
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 RELEASE=$(uname -r)
 SYSFS=/sys/kernel/mm/tagstorage
@@ -24,12 +26,12 @@ KDIR=${KDIR:-/lib/modules/$RELEASE/build}
 WAIT=${WAIT:-60}
 
 die() {
-	printf 'load.sh: %s\n' "$*" >&2
+	printf '%s: %s\n' "$NAME" "$*" >&2
 	exit 1
 }
 
 misuse() {
-	printf 'load.sh: %s\n' "$*" >&2
+	printf '%s: %s\n' "$NAME" "$*" >&2
 	exit 2
 }
 
@@ -194,6 +196,8 @@ policies() {
 }
 
 build_modules() {
+	[ -e "$TOP/Kbuild" ] ||
+		die "the modules are not installed for kernel $RELEASE: install them with DKMS, or with make install in the source folder (docs/board.md)"
 	[ -d "$KDIR" ] ||
 		die "there is no kernel to build against at $KDIR: install linux-headers-$RELEASE or, for a kernel of your own, set KDIR to the folder that it was built in"
 	command -v make >/dev/null || die "the modules are not built, and make is not installed: install the packages make and gcc"
@@ -201,18 +205,27 @@ build_modules() {
 	make -s -C "$TOP" KDIR="$KDIR" >&2 || die "the modules could not be built: see the messages above"
 }
 
+# parameters NAME - those that the kernel's command line has for a module: what modprobe does, and insmod does not
+parameters() {
+	local word
+	for word in $(</proc/cmdline); do
+		[ "${word%%.*}" != "$1" ] || echo "${word#*.}"
+	done
+}
+
 # load_module NAME
 load_module() {
 	local file message
 	[ ! -e "/sys/module/$1" ] || return 0
 	if file=$(own_module "$1"); then
-		message=$(insmod "$file" 2>&1) && return 0
+		# shellcheck disable=SC2046 # one word for each parameter
+		message=$(insmod "$file" $(parameters "$1") 2>&1) && return 0
 	else
 		message=$(modprobe "$1" 2>&1) && return 0
 	fi
-	printf 'load.sh: %s could not be loaded: %s\n' "$1" "$message" >&2
+	printf '%s: %s could not be loaded: %s\n' "$NAME" "$1" "$message" >&2
 	case $message in
-	*[Kk]ey*) echo "load.sh: this kernel loads signed modules only: sign it, or enroll the key that DKMS signs with" >&2 ;;
+	*[Kk]ey*) echo "$NAME: this kernel loads signed modules only: sign it (make sign), or enroll the key that DKMS signs with" >&2 ;;
 	*) engine_log ;;
 	esac
 	exit 1
@@ -234,7 +247,7 @@ load_policy() {
 	load_module tagstorage
 	[ "$policy" = carveout ] || load_module "tagstorage_$policy"
 	if ! (echo "$policy" >"$SYSFS/policy") 2>/dev/null; then
-		echo "load.sh: policy $policy could not be activated, $(active) is active. The engine says:" >&2
+		echo "$NAME: policy $policy could not be activated, $(active) is active. The engine says:" >&2
 		engine_log
 		exit 1
 	fi
@@ -277,6 +290,7 @@ show_status() {
 	total=$(sum total_pages)
 	printf 'engine   %s; policy: %s; state: %s\n' "$(cat /sys/module/tagstorage/version 2>/dev/null)" \
 		"$(<"$SYSFS/policy")" "$(<"$SYSFS/state")"
+	printf 'changed  %s (number, reason, from, to, error, seconds since boot)\n' "$(<"$SYSFS/last_change")"
 	printf 'memory   MemTotal %d MiB, MemAvailable %d MiB; lent: %d MiB of %d MiB\n' \
 		$(($(meminfo MemTotal) / 1024)) $(($(meminfo MemAvailable) / 1024)) "$(mib "$lent")" "$(mib "$total")"
 	printf 'claims   %d free, %d migrated, %d failed\n\n' \
@@ -312,6 +326,7 @@ drain() {
 		lent=$(sum lent_pages)
 		if [ "$lent" -ne "$last" ]; then
 			echo "draining: $lent pages ($(mib "$lent") MiB) are still in use"
+			sed 's/^/  /' "$SYSFS/holders"
 			last=$lent
 		fi
 		if [ "$SECONDS" -ge "$deadline" ]; then

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# dkms/guest.sh - in the guest: DKMS of this Debian release, in a tree of its own, with the kernel's headers packages
+#
+# Expects at /mnt/files: tree.tar, headers.deb, source/ with the project, now with the time in seconds; the scratch disk.
+# Sourced by the script of dkms/in-machine, after engine/guest.sh; sets $status through that.
+
+engine=/sys/kernel/mm/tagstorage
+tree=/mnt/scratch
+version=$(sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' /mnt/files/source/dkms.conf)
+release=$(uname -r)
+this=tagstorage/$version
+
+# inside COMMAND... - in the tree
+inside() {
+	chroot "$tree" env HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C DEBIAN_FRONTEND=noninteractive "$@"
+}
+
+# quiet COMMAND... - shows what it says only if it fails
+quiet() {
+	"$@" >/tmp/quiet 2>&1 || {
+		cat /tmp/quiet
+		return 1
+	}
+}
+
+# ends STATUS REGEX WHAT COMMAND... - with this exit status, and says this
+ends() {
+	local should=$1 regex=$2 what=$3 is good=1
+	shift 3
+	"$@" >/tmp/said 2>&1
+	is=$?
+	if [ $is -eq "$should" ] && { [ -z "$regex" ] || grep -qE -- "$regex" /tmp/said; }; then
+		good=0
+	fi
+	[ $good -eq 0 ] || cat /tmp/said
+	result $good "$what$([ $is -eq "$should" ] || echo ": exit status $is, $should expected")"
+}
+
+# unpack - the clock first: the machine has none, and make goes by the files' times
+unpack() {
+	date -s "@$(cat /mnt/files/now)" >/dev/null
+	tar -C "$tree" -xf /mnt/files/tree.tar || return
+	cp -r /mnt/files/source "$tree/root/tagstorage" || return
+	cp /mnt/files/headers.deb "$tree/root/" || return
+	mount -t proc none "$tree/proc" && mount -t sysfs none "$tree/sys" && mount -t devtmpfs none "$tree/dev" &&
+		mount -t tmpfs none "$tree/tmp"
+}
+
+# headers - installs the headers package of the kernel
+headers() {
+	quiet inside dpkg --force-unsafe-io -i /root/headers.deb
+}
+
+# installed - the modules that DKMS has put where modprobe finds them
+installed() {
+	find "$tree/usr/lib/modules/$release/updates/dkms" -name '*.ko' 2>/dev/null | wc -l
+}
+
+# with_autoinstall - why dkms.conf has no AUTOINSTALL: DKMS before 3.0.11 takes the skip for a failure, and so does apt
+with_autoinstall() {
+	local conf=$tree/usr/src/tagstorage-$version/dkms.conf should=0 have
+	have=$(inside dkms --version)
+	have=${have#dkms-}
+	! inside dpkg --compare-versions "$have" lt 3.0.11 || should=11
+	cp "$conf" /tmp/dkms.conf
+	echo 'AUTOINSTALL="yes"' >>"$conf"
+	ends $should "" "with AUTOINSTALL it would end $should (dkms $have)" inside dkms autoinstall -k "$release"
+	cp /tmp/dkms.conf "$conf"
+}
+
+# without_option - on a kernel that has no hooks
+without_option() {
+	local sentence="kernel $release was built without CONFIG_ARM64_MTE_TAG_STORAGE, so it is skipped: apply core-hooks.patch"
+	ends 0 "" "dkms add" inside dkms add /root/tagstorage
+	ends 0 "^$this: added" "dkms status: added" inside dkms status
+	ends 77 "$sentence" "dkms build is skipped (77), and says why" inside dkms build "$this" -k "$release"
+	same "$(grep -c "$sentence" /tmp/said)" 1 "it says so once"
+	ends 0 "" "dkms autoinstall is unharmed" inside dkms autoinstall -k "$release"
+	with_autoinstall
+	ends 0 "" "what apt runs for a new kernel is unharmed" \
+		inside run-parts --exit-on-error --arg="$release" /etc/kernel/postinst.d
+	ends 0 "Skipped|skipped" "so is what the package tagstorage-dkms runs" \
+		inside /usr/lib/dkms/common.postinst tagstorage "$version" /usr/share/tagstorage-dkms
+	same "$(inside dkms status)" "$this: added" "dkms status: added, and no more"
+	same "$(installed)" 0 "nothing is installed"
+}
+
+# with_option - on the kernel that runs
+with_option() {
+	local count
+	count=$(grep -c "^BUILT_MODULE_NAME" "$tree/usr/src/tagstorage-$version/dkms.conf")
+	ends 0 "" "dkms add" inside dkms add /root/tagstorage
+	ends 0 "" "dkms build" inside dkms build "$this" -k "$release"
+	! grep -iE "error|warning:|deprecated" /tmp/said
+	result $? "it has nothing to complain about"
+	ends 0 "^$this, $release, aarch64: built" "dkms status: built" inside dkms status
+	ends 0 "" "dkms install" inside dkms install "$this" -k "$release"
+	ends 0 "^$this, $release, aarch64: installed" "dkms status: installed" inside dkms status
+	same "$(installed)" "$count" "all modules are installed"
+	ends 0 "" "dkms autoinstall has nothing to do" inside dkms autoinstall -k "$release"
+}
+
+# in_use - the modules that DKMS built do what they should
+in_use() {
+	local at_boot
+	at_boot=$(memtotal)
+	works "modprobe loads the engine and a policy" inside modprobe tagstorage_cma
+	same "$(cat /sys/module/tagstorage/version)" "$version" "the version is that of dkms.conf"
+	same "$(cat $engine/policy)" "carveout [cma]" "cma is active"
+	settle
+	[ "$(sum lent_pages)" -gt 16000 ]
+	result $? "tag storage is lent"
+	works "modprobe loads another policy" inside modprobe tagstorage_metadata
+	works "the policy is swapped" set_policy metadata
+	same "$(cat $engine/policy)" "carveout cma [metadata]" "metadata is active"
+	audit "after the swap"
+	set_policy carveout
+	works "modprobe -r removes them" inside modprobe -r tagstorage_metadata tagstorage_cma
+	same "$(memtotal)" "$at_boot" "MemTotal is as at boot"
+}
+
+# forgotten - nothing is left of it
+forgotten() {
+	ends 0 "" "dkms remove" inside dkms remove "$this" --all
+	same "$(inside dkms status)" "" "dkms status: nothing"
+	same "$(installed)" 0 "no module is left"
+	ends 1 "not found" "modprobe does not find it any more" inside modprobe tagstorage
+}
