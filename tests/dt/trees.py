@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """
-dt/trees.py - device trees with one good region and many bad ones, and what the engine says of each
+dt/trees.py - device trees with one good region and many bad ones, and what the engine and scripts/check-dt.sh say of each
 
 The machine is the profile mid. Its second region stays as it is: the good one. The memory of the first is cut in
 pieces of 16 MiB, described as regions of their own, with their storage elsewhere in that memory. Their tags really go
@@ -28,6 +28,10 @@ DATA_SIZE, STORE_SIZE = 16 * MIB, 512 * machine.KIB
 PIECES = (FIRST_STORE - FIRST_DATA) // DATA_SIZE
 # Reserved, so that tagged pages need the good region: what neither the kernel nor its device tree nor a case needs.
 UNUSED = (0x42000000, 0x48000000), (0x48200000, FIRST_STORE - DATA_SIZE)
+
+# What no device tree says, and so only the engine finds
+ONLY_ENGINE = re.compile("lies on the kernel's image|has storage where a device is|straddles two zones|is in use|"
+                         "has storage that is offline")
 
 # What the engine must do beside the bad regions.
 GUEST = f"""
@@ -146,6 +150,21 @@ def refusals(output):
     return re.findall(r"^log: tagstorage: region (/\S+) (.*); nothing of it is lent$", output, re.M)
 
 
+def check_script(output, additions):
+    """Does check-dt.sh say the same of a machine's tree as its engine did? And of the good region nothing bad?"""
+    with tempfile.NamedTemporaryFile(suffix=".dtb") as file:
+        machine.make_device_tree(machine.PROFILES["mid"], 2, file.name, "", additions=additions)
+        done = subprocess.run([os.path.join(TOP, "scripts/check-dt.sh"), file.name], stdout=subprocess.PIPE, text=True,
+                              check=False)
+    said = set(re.findall(r"^(/\S+) (.*); nothing of it is lent$", done.stdout, re.M))
+    engine = {line for line in refusals(output) if not ONLY_ENGINE.match(line[1])}
+    for line in sorted(said ^ engine):
+        print(f"only {'check-dt.sh' if line in said else 'the engine'} says: {' '.join(line)}")
+    good = report(said == engine, f"check-dt.sh says of {len(said)} regions what the engine says")
+    return report(done.returncode == 1 and f"/reserved-memory/{GOOD}: good, " in done.stdout,
+                  "and that the good region is good") and good
+
+
 def check_lines(output, expected):
     """Exactly one line for each node of (what, path, why)."""
     lines = refusals(output)
@@ -162,8 +181,10 @@ def check_cases(cases, additions=""):
     """One machine for all of them; returns the exit status of a test."""
     pieces = [Piece(n) for n in range(len(cases))]
     changes = "".join(case.change(piece) for case, piece in zip(cases, pieces))
-    status, output = boot(tree(len(cases)) + additions + changes, GUEST)
+    additions = tree(len(cases)) + additions + changes
+    status, output = boot(additions, GUEST)
     print("\n".join(line for line in output.splitlines() if not line.startswith("log: ")))
     expected = [(case.what, case.parent + piece.name, case.why) for case, piece in zip(cases, pieces)]
     good = check_lines(output, expected)
+    good &= check_script(output, additions)
     return 0 if good and status == 0 else 1
