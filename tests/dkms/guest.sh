@@ -90,7 +90,7 @@ without_option() {
 # with_option - on the kernel that runs
 with_option() {
 	local count
-	count=$(grep -c "^BUILT_MODULE_NAME" "$tree/usr/src/tagstorage-$version/dkms.conf")
+	count=$(grep -c "^BUILT_MODULE_NAME" /mnt/files/source/dkms.conf)
 	ends 0 "" "dkms add" inside dkms add /root/tagstorage
 	ends 0 "" "dkms build" inside dkms build "$this" -k "$release"
 	! grep -iE "error|warning:|deprecated" /tmp/said
