@@ -142,7 +142,7 @@ static void expect_survived(const struct survivor *s)
 	for (unsigned int i = 0; i < TRIES && total("reserved_pages") > may_be_reserved(s); i++)
 		short_sleep();
 	if (total("reserved_pages") > may_be_reserved(s))
-		fail("reserved_pages is %" PRIu64 ", which was %" PRIu64 "; pages were moved, but no more than %" PRIu64,
+		fail("reserved_pages is %" PRIu64 ", which was %" PRIu64 "; pages were moved, no more than %" PRIu64,
 		     total("reserved_pages"), s->reserved, may_be_reserved(s) - s->reserved);
 	expect_all(s->memory, 0, PAGES, 1);
 	expect_clean_audit();
