@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0
+"""
+lab/measure.py - the long rulers of lab/bench: what B9 and the bounds after it need, each on machines of its own
+
+A ruler has two parts: what it measures, which goes to results.json as it is, and how that is judged. Each looks at its
+figures before it returns them: one that cannot be right is an error, and no figure. docs/performance.md has the method.
+"""
+
+import dataclasses
+import math
+import os
+import statistics
+import subprocess
+import sys
+import typing
+
+from mixed import Unmeasured
+
+LAB = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(LAB)
+
+RUNS = 5                                # of B9: the median of so many
+PERCENTS = (1, 3, 10, 30, 50)           # of memory that is tagged
+PERCENT = 19 * 256                      # pages of 4 KiB: what tests/bench/aged.c takes for a percent
+COVERED = 32                            # pages whose tags fit in one page of tag storage
+
+
+def say(*words):
+    print("bench:", *words, file=sys.stderr, flush=True)
+
+
+def run(command, profile="small", policy="cma", options=(), top=TOP, files=(), timeout=1800):
+    """One machine; returns what the command prints. At /mnt/files are tests/bench's programs, at files2 its scripts."""
+    programs = subprocess.run([os.path.join(top, "lab", "build-guest"), "bench"], stdout=subprocess.PIPE, text=True,
+                              check=True).stdout.splitlines()[-1]
+    folders = (programs, os.path.join(TOP, "tests", "bench"), *files)
+    shared = [word for folder in folders for word in ("--files", folder)]
+    done = subprocess.run([os.path.join(top, "lab", "run"), "--profile", profile, "--policy", policy,
+                           "--timeout", str(timeout), *shared, *options, "--", *command],
+                          stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise Unmeasured(f"{' '.join(command)} on {profile} ended with exit status {done.returncode}: "
+                         f"{(done.stdout.splitlines() or ['no output'])[-1]}")
+    return done.stdout
+
+
+def lines(output, word):
+    """The rest of each line that begins with this word, split."""
+    return [line.split()[1:] for line in output.splitlines() if line.split()[:1] == [word]]
+
+
+def sane(good, what):
+    """A figure that cannot be right is none."""
+    if not good:
+        raise Unmeasured(f"this cannot be right: {what}")
+
+
+# B9
+
+def check_shares(one):
+    """Blocks are neither fewer than the tags need, nor more than there are, and B was made as its definition wants."""
+    sane(one["how"] != "b" or one["large"] == 0, f"B9: memory is full, and {one['large']} large blocks are free")
+    before = 0
+    for share in one["shares"]:
+        where = f"B9 {one['how']}, {share['percent']} %"
+        wanted = share["percent"] * PERCENT
+        sane(wanted <= share["tagged"] < wanted * 1.01 + 64,
+             f"{where}: {share['tagged']} pages are tagged, not {wanted}")
+        # What is in the stashes of the CPUs keeps a block reserved for half a second.
+        sane(math.ceil(wanted / COVERED) <= share["settled"] <= share["once"] + 2 * one["cpus"] + 4,
+             f"{where}: {share['once']} pages of tag storage are reserved, and {share['settled']} when all is settled")
+        sane(before < share["settled"] and share["once"] < share["total"], f"{where}: {share}")
+        before = share["settled"]
+
+
+def aged(how, policy="cma", cpus=2, percents=PERCENTS, profile="small"):
+    """One run of tests/bench/aged.c."""
+    options = [] if cpus == 2 else ["--cpus", str(cpus)]
+    output = run(["/mnt/files/bench/aged", how, *map(str, percents)], profile, policy, options)
+    names = ("percent", "tagged", "total", "once", "settled")
+    one = {"how": how, "policy": policy, "cpus": cpus, "large": int(lines(output, "large")[0][0]),
+           "shares": [dict(zip(names, map(int, words))) for words in lines(output, "share")]}
+    sane([share["percent"] for share in one["shares"]] == list(percents), f"B9 {how}: figures of other shares")
+    check_shares(one)
+    return one
+
+
+def measure_aged(options):
+    found = []
+    for how, cpus in (("a", 2), ("b", 2), ("a", 1), ("b", 1)):
+        for number in range(options.runs):
+            say(f"B9: {how}, CPUs: {cpus}, run {number + 1} of {options.runs}")
+            found.append(aged(how, cpus=cpus))
+    say("B9: fresh memory")
+    found.append(aged("fresh"))
+    return found
+
+
+def lendable(runs, how, cpus, when, percent=10):
+    """Percent of tag storage that can be lent, in each run."""
+    return [100 * (1 - share[when] / share["total"]) for one in runs for share in one["shares"]
+            if (one["how"], one["cpus"], share["percent"]) == (how, cpus, percent)]
+
+
+def judge_aged(runs, row):
+    for how, limits in (("a", (("once", "at once", 88), ("settled", "settled", 90))),
+                        ("b", (("once", "at once", 78), ("settled", "settled", 88)))):
+        for cpus in (2, 1):
+            for when, text, limit in limits:
+                values = lendable(runs, how, cpus, when)
+                if not values:
+                    continue
+                what = f"{how.upper()}, {text}, CPUs: {cpus}, " + ("single run" if len(values) == 1 else
+                                                                  f"median of {len(values)}")
+                row("B9", what, "cma", statistics.median(values), None, limit, f">= {limit} %",
+                    judged=cpus == 2 and len(values) >= RUNS, least=True)
+
+
+def short_aged():
+    """For the tests: pages of tag storage that are reserved, on the machine on which each run is like the other."""
+    figures = {}
+    for how in ("a", "b"):
+        share = aged(how, cpus=1, percents=(10,), profile="count")["shares"][0]
+        for when in ("once", "settled"):
+            figures[f"cma B9 {how}, reserved, {when}"] = share[when]
+    return figures
+
+
+@dataclasses.dataclass(frozen=True)
+class Ruler:
+    about: str
+    measure: typing.Callable        # of the options; returns what goes to results.json
+    judge: typing.Callable          # of that, and of Bounds.row()
+
+
+RULERS = {
+    "B9": Ruler("storage that can be lent in an aged machine", measure_aged, judge_aged),
+}
