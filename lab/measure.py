@@ -126,6 +126,62 @@ def short_aged():
     return figures
 
 
+# B12
+
+SIZES = {"count": 2, "count-16g": 16, "count-64g": 64}      # profiles, and GiB that are covered
+KEPT = 64                               # KiB for each GiB
+LINEAR = 1.1                            # so much steeper may a straight line become
+COSTS = {"load": "load the engine", "there": "swap from carveout", "lent": "until all is lent",
+         "back": "swap to carveout", "unload": "unload the engine"}
+
+
+def check_bookkeeping(one):
+    # A bit for each page that is covered and a word for each block is what it cannot do without.
+    least = one["storage"] * COVERED // 8 + one["storage"] // one["block"] * 2
+    where, kept, costs = f"B12, {one['gib']} GiB", sum(one["kept"].values()), one["costs"]
+    sane(one["storage"] == one["gib"] * 8192, f"{where}: {one['storage']} pages of tag storage")
+    sane(0.95 * one["storage"] < one["lent"] <= one["storage"], f"{where}: {one['lent']} pages are lent")
+    sane(least < kept < 10 * least, f"{where}: {kept} bytes are kept, {least} are needed: {one['kept']}")
+    sane(set(costs) == set(COSTS), f"{where}: {costs}")
+    for cost in costs.values():
+        sane(0 <= cost["instructions"] <= cost["ns"] > 0, f"{where}: {costs}")
+
+
+def bookkeeping(profile, gib, policy="cma"):
+    """One run of tests/bench/bookkeeping."""
+    output = run(["/mnt/files2/bookkeeping", policy], profile, "carveout", timeout=2400)
+    numbers = {name: int(value) for name, value in lines(output, "number")}
+    kept = {where: int(size) for size, where in lines(output, "kept")}
+    costs = {name: {"instructions": int(work), "ns": int(ns)} for name, work, ns in lines(output, "figure")}
+    one = {"profile": profile, "gib": gib, "policy": policy, "kept": kept, "costs": costs, **numbers}
+    check_bookkeeping(one)
+    return one
+
+
+def measure_bookkeeping(_options):
+    return [bookkeeping(profile, gib) for profile, gib in SIZES.items()]
+
+
+def steepness(runs, name):
+    """The slope between the two largest machines, for one between the two smallest."""
+    points = sorted((one["gib"], one["costs"][name]["ns"]) for one in runs)[-3:]
+    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in zip(points, points[1:])]
+    return slopes[1] / slopes[0] if len(slopes) == 2 and slopes[0] > 0 else None
+
+
+def judge_bookkeeping(runs, row):
+    for one in runs:
+        row("B12", f"bookkeeping, KiB for each GiB, of {one['gib']} GiB", one["policy"],
+            sum(one["kept"].values()) / 1024 / one["gib"], None, KEPT, f"{KEPT} KiB")
+    for name, what in COSTS.items():
+        for one in runs:
+            row("B12", f"{what}, {one['gib']} GiB, ms", one["policy"], one["costs"][name]["ns"] / 1e6, None, None, "",
+                judged=False)
+        if len(runs) == len(SIZES):
+            row("B12", f"{what}: steeper above 16 GiB than below", runs[0]["policy"], steepness(runs, name), None,
+                LINEAR, f"{LINEAR} x: linear")
+
+
 @dataclasses.dataclass(frozen=True)
 class Ruler:
     about: str
@@ -135,4 +191,5 @@ class Ruler:
 
 RULERS = {
     "B9": Ruler("storage that can be lent in an aged machine", measure_aged, judge_aged),
+    "B12": Ruler("bookkeeping, time to load and to swap a policy", measure_bookkeeping, judge_bookkeeping),
 }
