@@ -7,8 +7,10 @@ figures before it returns them: one that cannot be right is an error, and no fig
 """
 
 import dataclasses
+import glob
 import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -126,6 +128,71 @@ def short_aged():
     return figures
 
 
+# B11
+
+RESERVED = 8192                         # pages that each CPU touches, so 256 blocks of its own
+INITS = re.compile(r"(?:spin_lock_init|raw_spin_lock_init|rwlock_init|mutex_init|init_rwsem)\((&[\w>.-]+)\)")
+DEFINED = re.compile(r"(?:DEFINE_(?:RAW_)?(?:MUTEX|SPINLOCK|RWLOCK)|DECLARE_RWSEM)\((\w+)\)")
+FUNCTION = re.compile(r"^(?:static |noinline |inline )*\w[\w *]*?(\w+)\([^;]*?\)\n\{", re.M)
+
+
+def source(name):
+    with open(os.path.join(TOP, "tagstorage_mod", name), encoding="utf-8") as file:
+        return file.read()
+
+
+def engine_locks():
+    """The names under which lockdep knows the locks of engine and policies."""
+    code = "\n".join(source(os.path.relpath(path, os.path.join(TOP, "tagstorage_mod"))) for path in
+                     sorted(glob.glob(os.path.join(TOP, "tagstorage_mod", "**", "*.c"), recursive=True)))
+    return sorted({*DEFINED.findall(code), *INITS.findall(code)})
+
+
+def check_locks(one):
+    where = f"B11, {one['cpus']} CPUs"
+    claims, others = one["claims"]
+    # The trace sees locks: one that the engine takes when a policy is chosen, and zone->lock.
+    sane("tagstorage_lend_mutex" in one["control"], f"{where}: the trace shows {one['control'] or 'no lock'}")
+    needed = one["cpus"] * RESERVED // COVERED
+    sane(0.9 * needed <= claims <= 1.2 * needed, f"{where}: {claims} claims, {needed} blocks are needed")
+    sane(others < 0.01 * needed, f"{where}: {others} claims of blocks in use, memory is free")
+    sane(sum(one["zone"].values()) >= needed / 16, f"{where}: zone->lock is taken {one['zone']}")
+
+
+def locks(cpus, policy, profile="small"):
+    """One run of tests/bench/locks."""
+    output = run(["/mnt/files2/locks", str(RESERVED), str(cpus), *engine_locks()], profile, policy,
+                 ("--kernel", "debug", "--cpus", "4", "--no-kmemleak"), timeout=900)
+    one = {"cpus": cpus, "policy": policy, "control": [" ".join(words) for words in lines(output, "control")],
+           "claims": [int(word) for word in lines(output, "claims")[0]],
+           "locks": [[address, int(cpu), int(times), " ".join(name)] for address, cpu, times, *name in
+                     lines(output, "lock")],
+           "zone": {where: int(times) for where, times in lines(output, "zone")}}
+    check_locks(one)
+    return one
+
+
+def measure_locks(_options):
+    return [locks(cpus, policy) for policy in ("cma", "metadata") for cpus in (2, 4)]
+
+
+def shared_locks(one):
+    """How many locks of the engine are taken by more than one CPU."""
+    users = {}
+    for address, cpu, _, name in one["locks"]:
+        users.setdefault((address, name), set()).add(cpu)
+    return sum(len(cpus) > 1 for cpus in users.values())
+
+
+def judge_locks(runs, row):
+    claiming = set(FUNCTION.findall(source("claim.c")))
+    for one in runs:
+        row("B11", f"locks of the engine that two of {one['cpus']} CPUs take", one["policy"], shared_locks(one), None,
+            0, "0")
+        row("B11", f"zone->lock, times a claim, {one['cpus']} CPUs", one["policy"],
+            sum(times for where, times in one["zone"].items() if where in claiming) / one["claims"][0], None, 1, "1")
+
+
 # B12
 
 SIZES = {"count": 2, "count-16g": 16, "count-64g": 64}      # profiles, and GiB that are covered
@@ -191,5 +258,6 @@ class Ruler:
 
 RULERS = {
     "B9": Ruler("storage that can be lent in an aged machine", measure_aged, judge_aged),
+    "B11": Ruler("engine locks shared by CPUs", measure_locks, judge_locks),
     "B12": Ruler("bookkeeping, time to load and to swap a policy", measure_bookkeeping, judge_bookkeeping),
 }
