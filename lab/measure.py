@@ -249,6 +249,54 @@ def judge_bookkeeping(runs, row):
                 LINEAR, f"{LINEAR} x: linear")
 
 
+# B13
+
+NODE = ("--dts", os.path.join(TOP, "tests", "policies", "node.dts"))
+TOUCHES = 200000
+SWAPPED = ((("cma", "metadata"), "small", ()), (("movable",), "hotplug", ()),
+           (("node",), "hotplug", NODE))
+
+
+def check_swapping(found, policies):
+    """Of touches that are as likely everywhere, as many miss as memory is missing, but for what the kernel needs."""
+    base = found["carveout"]
+    sane(set(found) == {"carveout", *policies}, f"B13: figures of {', '.join(found)}")
+    for policy, one in found.items():
+        missing = (base["size"] - one["memory"]) / base["size"] * TOUCHES
+        where = f"B13, {policy}: {one}"
+        sane(one["size"] == base["size"] and one["memory"] < one["size"], where)
+        sane(0.3 * missing < one["major"] < 5 * missing, where)
+        sane((one["lent"] > 0) == (policy != "carveout"), where)
+        sane(policy == "carveout" or 0.5 < (one["memory"] - base["memory"]) / one["lent"] < 1.5, where)
+
+
+def swapping(policies, profile, options):
+    """One run of tests/bench/swapping."""
+    output = run(["/mnt/files2/swapping", str(TOUCHES), *policies], profile, "carveout", options, timeout=3000,
+                 files=[os.path.join(TOP, "tests", "engine")])
+    found = {policy: dict(zip(("memory", "lent", "size"), map(int, words)))
+             for policy, *words in lines(output, "memory")}
+    for policy, *words in lines(output, "faults"):
+        found[policy].update(zip(("major", "resident"), map(int, words)))
+    check_swapping(found, policies)
+    return {"profile": profile, "touches": TOUCHES, "policies": found}
+
+
+def measure_swapping(_options):
+    return [swapping(*one) for one in SWAPPED]
+
+
+def judge_swapping(runs, row):
+    for one in runs:
+        base = one["policies"]["carveout"]
+        for policy, found in one["policies"].items():
+            if policy == "carveout":
+                continue
+            share = 1.05 * (base["size"] - found["memory"]) / (base["size"] - base["memory"])
+            row("B13", "major faults, zram swap, 110 % of memory", policy, found["major"], base["major"],
+                share * base["major"], f"{share:.3f} x")
+
+
 @dataclasses.dataclass(frozen=True)
 class Ruler:
     about: str
@@ -260,4 +308,5 @@ RULERS = {
     "B9": Ruler("storage that can be lent in an aged machine", measure_aged, judge_aged),
     "B11": Ruler("engine locks shared by CPUs", measure_locks, judge_locks),
     "B12": Ruler("bookkeeping, time to load and to swap a policy", measure_bookkeeping, judge_bookkeeping),
+    "B13": Ruler("major faults with zram swap", measure_swapping, judge_swapping),
 }
