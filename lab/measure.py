@@ -128,6 +128,56 @@ def short_aged():
     return figures
 
 
+# B10
+
+OPERATIONS = 1000000
+LIVE = 190 * 256                        # pages, as in tests/bench/churn.c
+
+
+def density(sample):
+    """Blocks that are reserved, for one that the tagged pages need."""
+    return sample["reserved"] / math.ceil(sample["tagged"] / COVERED)
+
+
+def check_churn(one, operations):
+    samples = one["samples"]
+    live = [sample["live"] for sample in samples]
+    sane(len(samples) == 1000 and samples[-1]["operation"] == operations, f"B10: {len(samples)} samples")
+    sane(min(live) < LIVE * 0.52 and max(live) > LIVE * 1.48, f"B10: from {min(live)} to {max(live)} pages live")
+    for sample in samples:
+        # The zero page is tagged as well, and pages that the worker is about to move others to are prepared already.
+        sane(sample["live"] <= sample["tagged"] <= sample["live"] + COVERED + 2, f"B10: tagged pages: {sample}")
+        sane(sample["reserved"] >= math.ceil(sample["live"] / COVERED), f"B10: blocks: {sample}")
+    work = one["work"]
+    sane(work["gathered"] > 0, "B10: the worker moved nothing")
+    # Lending released blocks again is work of kernel workers as well, and not part of the 5 %.
+    sane(work["workers"] < 0.15 * work["elapsed"], f"B10: kernel workers ran {work['workers']} of {work['elapsed']} ns")
+
+
+def churn(policy, operations=OPERATIONS):
+    """One run of tests/bench/churn.c."""
+    output = run(["/mnt/files/bench/churn", str(operations)], "count", policy, timeout=3000)
+    samples = [dict(zip(("operation", "live", "tagged", "reserved"), map(int, words)))
+               for words in lines(output, "sample")]
+    work = dict(zip(("elapsed", "workers", "gathered", "cleared"), map(int, lines(output, "work")[0])))
+    one = {"policy": policy, "operations": operations, "samples": samples, "work": work}
+    check_churn(one, operations)
+    return one
+
+
+def measure_churn(_options):
+    return [churn(policy) for policy in ("cma", "metadata")]
+
+
+def judge_churn(runs, row):
+    for one in runs:
+        last = one["samples"][-len(one["samples"]) // 10:]
+        row("B10", "blocks reserved for one needed, tagged churn", one["policy"],
+            statistics.mean(map(density, last)), None, 1.15, "1.15")
+        row("B10", "kernel workers' share of instructions, %", one["policy"],
+            100 * one["work"]["workers"] / one["work"]["elapsed"], None, None, "", judged=False)
+
+
 # B11
 
 RESERVED = 8192                         # pages that each CPU touches, so 256 blocks of its own
@@ -306,6 +356,7 @@ class Ruler:
 
 RULERS = {
     "B9": Ruler("storage that can be lent in an aged machine", measure_aged, judge_aged),
+    "B10": Ruler("tagged churn", measure_churn, judge_churn),
     "B11": Ruler("engine locks shared by CPUs", measure_locks, judge_locks),
     "B12": Ruler("bookkeeping, time to load and to swap a policy", measure_bookkeeping, judge_bookkeeping),
     "B13": Ruler("major faults with zram swap", measure_swapping, judge_swapping),
