@@ -186,7 +186,7 @@ def judge_aged(runs, row):
 
 
 def short_aged():
-    """For the tests: pages of tag storage that are reserved, on the machine whose runs differ least, by 0.4 % as seen."""
+    """For the tests: pages of tag storage that are reserved, on the machine whose runs differ least, by 0.4 %."""
     figures = {}
     for how in ("a", "b"):
         share = aged(how, cpus=1, percents=(10,), profile="count")["shares"][0]
