@@ -75,6 +75,10 @@ PROFILES = {
                      slow=2),
     "count-hotplug": Profile((above(4 * GIB),), "as hotplug, one CPU, time counts instructions", cpus=1, icount=True,
                              storage_is_memory=False, slow=2),
+    "count-16g": Profile((above(16 * GIB),), "16 GiB, sparse, one CPU, time counts instructions", cpus=1, icount=True,
+                         slow=3),
+    "count-64g": Profile((above(64 * GIB),), "64 GiB, sparse, one CPU, time counts instructions", cpus=1, icount=True,
+                         slow=6),
     "kvm": Profile((above(768 * MIB),), "as tiny, with KVM in the guest", virtualization=True, slow=2),
     # With region 1's storage taken out of System RAM (--dts '/delete-node/ &storage1;'), it is hot-addable.
     "mixed": Profile((above(GIB), above(4 * GIB, data=1152 * MIB)), "two regions, 1 and 4 GiB"),
