@@ -323,6 +323,32 @@ int tagstorage_prepare_run(struct tagstorage_region *region, u64 pfn,
 }
 
 /**
+ * tagstorage_prepare_claimed - a claimed block holds tags from now on
+ * @region: the region
+ * @pfn: the first page whose tags it holds; its block is the caller's, and CLAIMING
+ * @nr: how many pages there are, all covered by that block
+ *
+ * None of them is prepared while the block is claimed, and each brings a count. Who
+ * prepares the same pages as soon as the block is reserved has one as well.
+ *
+ * Context: any. The pages are allocated and the caller's.
+ */
+void tagstorage_prepare_claimed(struct tagstorage_region *region, u64 pfn,
+				unsigned int nr)
+{
+	u64 block = tagstorage_block_of_data(&region->geo, pfn);
+	unsigned long bit = pfn - region->geo.data_pfn;
+	unsigned int set;
+
+	if (WARN_ON_ONCE(!block_set(region, block, word(TAGSTORAGE_CLAIMING, 0),
+				    word(TAGSTORAGE_RESERVED, nr))))
+		return;
+	set = set_range(region->prepared, bit, bit + nr);
+	if (unlikely(set < nr))
+		tagstorage_block_put(region, block, nr - set);
+}
+
+/**
  * tagstorage_prepare_chunk - prepare some pages of a chunk
  * @region: the region
  * @chunk: the chunk

@@ -48,16 +48,31 @@ static unsigned long line_size(unsigned int shift, unsigned int width)
 void tagstorage_cache_init(void)
 {
 	data_line = line_size(CTR_EL0_DminLine_SHIFT, CTR_EL0_DminLine_WIDTH);
+	/* clean_data() does eight at a time; a smaller step only cleans some twice. */
+	data_line = min(data_line, PAGE_SIZE / 8);
 	tag_line = line_size(CTR_EL0_TminLine_SHIFT, CTR_EL0_TminLine_WIDTH);
 }
 
-static long clean_data(unsigned long addr)
+/* Whole pages. The loop is a good part of what a claim costs: eight lines at a time. */
+static long clean_data(unsigned long addr, unsigned long size)
 {
-	unsigned long end = addr + PAGE_SIZE, line = data_line;
+	unsigned long end = addr + size, line = data_line;
 
-	for (; addr < end; addr += line)
-		asm volatile("dc civac, %0" : : "r" (addr) : "memory");
-	return PAGE_SIZE / line;
+	for (; addr < end; addr += 8 * line)
+		asm volatile("dc civac, %0\n"
+			     "dc civac, %1\n"
+			     "dc civac, %2\n"
+			     "dc civac, %3\n"
+			     "dc civac, %4\n"
+			     "dc civac, %5\n"
+			     "dc civac, %6\n"
+			     "dc civac, %7\n"
+			     : : "r" (addr), "r" (addr + line),
+			     "r" (addr + 2 * line), "r" (addr + 3 * line),
+			     "r" (addr + 4 * line), "r" (addr + 5 * line),
+			     "r" (addr + 6 * line), "r" (addr + 7 * line)
+			     : "memory");
+	return size / line;
 }
 
 /* False if the page is not mapped at @addr. */
@@ -76,20 +91,20 @@ static bool clean_tags(unsigned long addr)
 }
 
 /**
- * tagstorage_clean_data_lines - the block is about to hold tags
+ * tagstorage_clean_data_lines - blocks are about to hold tags
  * @region: the region
- * @block: a block of which every page is captured and mapped
+ * @block: the first of them; every page of them is captured and mapped
+ * @nr: how many blocks
  *
  * Context: any but interrupts.
  */
-void tagstorage_clean_data_lines(struct tagstorage_region *region, u64 block)
+void tagstorage_clean_data_lines(struct tagstorage_region *region, u64 block,
+				 unsigned int nr)
 {
 	u64 pfn = tagstorage_block_pfn(&region->geo, block);
-	long lines = 0;
-	u32 i;
+	long lines = clean_data((unsigned long)pfn_to_kaddr(pfn),
+				nr * region->geo.block_pages * PAGE_SIZE);
 
-	for (i = 0; i < region->geo.block_pages; i++)
-		lines += clean_data((unsigned long)pfn_to_kaddr(pfn + i));
 	dsb(sy);
 	tagstorage_count(region, data_lines, lines);
 }
@@ -108,7 +123,7 @@ void tagstorage_clean_stray(struct tagstorage_region *region,
 
 	if (debug_pagealloc_enabled_static())
 		return;
-	lines = clean_data((unsigned long)page_address(page));
+	lines = clean_data((unsigned long)page_address(page), PAGE_SIZE);
 	dsb(sy);
 	tagstorage_count(region, data_lines, lines);
 }

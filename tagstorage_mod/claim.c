@@ -9,7 +9,8 @@
  * either on the free lists, and is taken, or it must come through __free_one_page()
  * when it is freed, under the same lock, and is captured there. Nobody can
  * allocate it in between, and no pageblock need be isolated. What is in use is
- * migrated, page by page.
+ * migrated, page by page. Blocks side by side that are free, as a huge page needs them,
+ * are taken as a row: the steps are the same, each done for all.
  *
  * A captured page is PageReserved, as the pages of a block that is not lent are;
  * in state CLAIMING or DRAINING that flag means captured. It still has to be dressed
@@ -45,8 +46,10 @@
 /* each time no longer than this. */
 #define CLAIM_WAIT	(HZ / 10)
 
-/* Blocks that are claimed in one go: a bit for each. */
-#define ROW_MAX		64
+/* Pages of tag storage that are taken in one go at most: a bit for each. */
+#define ROW_PAGES	BITS_PER_LONG
+
+static_assert(ROW_PAGES >= TAGSTORAGE_MAX_BLOCK_PAGES);
 
 /* For each page of a block. */
 #define for_each_block_page(page, region, block, i)			\
@@ -147,7 +150,7 @@ unsigned int tagstorage_take_free(struct tagstorage_region *region, u64 block)
 		if (PageReserved(page))
 			continue;
 		if ((READ_ONCE(region->nr_kept) &&
-		     tagstorage_kept_take(region, page)) ||
+		     tagstorage_kept_take(region, page, 1)) ||
 		    tag_storage_take_free(page, 1, true))
 			SetPageReserved(page);
 		else
@@ -156,30 +159,38 @@ unsigned int tagstorage_take_free(struct tagstorage_region *region, u64 block)
 	return busy;
 }
 
+/*
+ * All of @nr claimed blocks is captured: they look as at boot again. Their pages leave the
+ * page allocator in the ordinary way (post_alloc_hook() maps and unpoisons them) and are
+ * not managed any more. No data line of them remains.
+ */
+static void leave_allocator(struct tagstorage_region *region, u64 block,
+			    unsigned int nr)
+{
+	struct page *first = pfn_to_page(tagstorage_block_pfn(&region->geo,
+							      block));
+	struct page *end = first + nr * region->geo.block_pages, *page;
+
+	for (page = first; page < end; page++) {
+		post_alloc_hook(page, 0, 0);
+		init_page_count(page);
+	}
+	adjust_managed_page_count(first, first - end);
+	tagstorage_clean_data_lines(region, block, nr);
+}
+
 /**
  * tagstorage_claim_end - all of a claimed block is captured
  * @region: the region
  * @block: a block in state CLAIMING, the caller's
  * @to: RESERVED (with the caller's pin) or IDLE
  *
- * The block looks as at boot again: its pages leave the page allocator in the
- * ordinary way (post_alloc_hook() maps and unpoisons them) and are not managed any
- * more. No data line of them remains.
- *
  * Context: any but interrupts.
  */
 void tagstorage_claim_end(struct tagstorage_region *region, u64 block,
 			  enum tagstorage_state to)
 {
-	struct page *page;
-	u32 i;
-
-	for_each_block_page(page, region, block, i) {
-		post_alloc_hook(page, 0, 0);
-		init_page_count(page);
-		adjust_managed_page_count(page, -1);
-	}
-	tagstorage_clean_data_lines(region, block);
+	leave_allocator(region, block, 1);
 	tagstorage_block_change(region, block, TAGSTORAGE_CLAIMING, to);
 	wake_up_var(&region->blocks[block]);
 }
@@ -250,83 +261,116 @@ static void claim_done(struct tagstorage_region *region, u64 block,
 }
 
 /*
- * Take a lent block if all of it is free; else it stays lent, and what was captured
- * is added to @pages. zone->lock held.
+ * A hint, and no more: may every page of the block be free? A page that somebody holds is
+ * not. Asked before anything is taken, so that little is taken for nothing.
  */
-static bool take_block(struct tagstorage_region *region, u64 block,
-		       struct list_head *pages)
+static bool looks_free(const struct tagstorage_region *region, u64 block)
 {
-	if (!tagstorage_block_change(region, block, TAGSTORAGE_LENT,
-				     TAGSTORAGE_CLAIMING))
-		return false;
-	if (!tagstorage_block_is_poisoned(region, block) &&
-	    !tagstorage_take_free(region, block))
-		return true;
-	tagstorage_block_change(region, block, TAGSTORAGE_CLAIMING,
-				TAGSTORAGE_LENT);
-	uncapture(region, block, pages);
-	return false;
-}
+	struct page *page;
+	u32 i;
 
-/* A bit for each of @nr blocks that is lent, as far as the first that is in between. */
-static u64 lent_row(struct tagstorage_region *region, u64 block,
-		    unsigned int nr)
-{
-	u64 lent = 0;
-	unsigned int i;
-
-	for (i = 0; i < nr; i++) {
-		switch (tagstorage_block_state(region, block + i)) {
-		case TAGSTORAGE_LENT:
-			lent |= BIT_ULL(i);
-			break;
-		case TAGSTORAGE_IDLE:
-		case TAGSTORAGE_RESERVED:
-			break;
-		default:
-			return lent;
-		}
-	}
-	return lent;
+	for_each_block_page(page, region, block, i)
+		if (page_ref_count(page) || PageHWPoison(page))
+			return false;
+	return true;
 }
 
 /*
- * Claim lent blocks that are free, of @nr blocks from @block on (ROW_MAX at most). The
- * first one that is lent and in use, or in between, ends it: what comes after it would be
- * claimed for nothing. Context: RCU, so that while a block is lent, the zone is the
- * right one.
- * Return: a bit for each that is reserved now, with a pin.
+ * Capture what is free of a row of blocks, all CLAIMING and the caller's. zone->lock held.
+ * Return: how many blocks from the first one on are captured as a whole.
  */
-static u64 claim_row(struct tagstorage_region *region, u64 block,
-		     unsigned int nr)
+static unsigned int take_row_free(struct tagstorage_region *region, u64 block,
+				  unsigned int nr)
+{
+	struct page *page = pfn_to_page(tagstorage_block_pfn(&region->geo,
+							     block));
+	unsigned int pages = nr * region->geo.block_pages, kept;
+	unsigned long taken, rest;
+
+	kept = tagstorage_kept_take(region, page, pages);
+	taken = kept ? GENMASK(kept - 1, 0) : 0;
+	if (kept < pages)
+		taken |= tag_storage_take_free(page + kept, pages - kept,
+					       true) << kept;
+	for (rest = taken; rest; rest &= rest - 1)
+		SetPageReserved(page + __ffs(rest));
+	return find_first_zero_bit(&taken, pages) / region->geo.block_pages;
+}
+
+/*
+ * Take lent blocks, @nr at most from @block on. The first one that is not lent, or of
+ * which a page is in use, ends the row: what comes after it would be taken for nothing. What
+ * can't be had stays lent. Context: RCU, so that while a block is lent, the zone is the
+ * right one.
+ * Return: how many are CLAIMING now, the caller's, with all their pages captured.
+ */
+static unsigned int take_row(struct tagstorage_region *region, u64 block,
+			     unsigned int nr)
 {
 	struct zone *zone = READ_ONCE(region->zone);
-	u64 lent = lent_row(region, block, nr), taken = 0;
+	unsigned int marked, free = 0, taken = 0, i;
 	unsigned long flags;
 	LIST_HEAD(pages);
-	u64 rest, last;
 
-	if (!lent)
+	if (tagstorage_block_state(region, block) != TAGSTORAGE_LENT)
 		return 0;
 	spin_lock_irqsave(&zone->lock, flags);
-	for (rest = lent; rest; rest &= rest - 1) {
-		last = block + __ffs64(rest);
-		if (!take_block(region, last, &pages))
+	/* Only of a block that is the caller's there are pages for sure. */
+	for (marked = 0; marked < nr && free == marked; marked++) {
+		if (!tagstorage_block_change(region, block + marked,
+					     TAGSTORAGE_LENT,
+					     TAGSTORAGE_CLAIMING))
 			break;
-		taken |= rest & -rest;
+		free += looks_free(region, block + marked);
+	}
+	if (free)
+		taken = take_row_free(region, block, free);
+	for (i = taken; i < marked; i++) {
+		tagstorage_block_change(region, block + i, TAGSTORAGE_CLAIMING,
+					TAGSTORAGE_LENT);
+		uncapture(region, block + i, &pages);
 	}
 	spin_unlock_irqrestore(&zone->lock, flags);
 
-	if (rest) {
-		free_uncaptured(&pages);
-		wake_up_var(&region->blocks[last]);
-	}
-	for (rest = taken; rest; rest &= rest - 1) {
-		last = block + __ffs64(rest);
-		trace_tagstorage_claim_start(region->index, last);
-		claim_done(region, last, 0);
-	}
+	free_uncaptured(&pages);
+	for (i = taken; i < marked; i++)
+		wake_up_var(&region->blocks[block + i]);
 	return taken;
+}
+
+/*
+ * Claim lent blocks that are free, for @nr pages from @pfn on, and prepare the pages.
+ * Return: how many pages of them, from @pfn on, are prepared.
+ */
+static unsigned int claim_row(struct tagstorage_region *region, u64 pfn,
+			      unsigned int nr)
+{
+	const struct tagstorage_geometry *geo = &region->geo;
+	u64 block = tagstorage_block_of_data(geo, pfn);
+	u64 last = tagstorage_block_of_data(geo, pfn + nr - 1);
+	unsigned int left = nr, taken, i;
+
+	rcu_read_lock();
+	taken = take_row(region, block, min(last - block + 1,
+					    (u64)ROW_PAGES / geo->block_pages));
+	rcu_read_unlock();
+	if (!taken)
+		return 0;
+	for (i = 0; i < taken; i++) {
+		unsigned int run = tagstorage_run_in_span(geo, pfn, left);
+
+		/* A start is followed by its finish. The first one stands for all. */
+		trace_tagstorage_claim_start(region->index, block + i);
+		if (!i)
+			leave_allocator(region, block, taken);
+		tagstorage_prepare_claimed(region, pfn, run);
+		wake_up_var(&region->blocks[block + i]);
+		trace_tagstorage_claim_finish(region->index, block + i, 0, 0);
+		pfn += run;
+		left -= run;
+	}
+	tagstorage_count(region, claims_free, taken);
+	return nr - left;
 }
 
 static struct folio *evict_target(struct folio *src, unsigned long gfp)
@@ -566,47 +610,27 @@ static int claim_run(struct tagstorage_region *region, u64 pfn, unsigned int nr,
 	return ret;
 }
 
-/* Prepare a run of pages of one region, if no block that covers them is out. */
-static int prepare_blocks(struct tagstorage_region *region, u64 pfn,
-			  unsigned int nr)
+/*
+ * As claim_run(), of any number of blocks of one region, but of those that are lent only
+ * what is free, and without sleeping. What a huge page needs is taken in one go.
+ */
+static int reserve_run(struct tagstorage_region *region, u64 pfn,
+		       unsigned int nr)
 {
 	unsigned int run;
 	int ret = 0;
 
 	for (; nr && !ret; pfn += run, nr -= run) {
-		run = tagstorage_run_in_span(&region->geo, pfn, nr);
-		ret = tagstorage_prepare_run(region, pfn, run);
+		u64 block = tagstorage_block_of_data(&region->geo, pfn);
+
+		run = 0;
+		if (tagstorage_block_state(region, block) == TAGSTORAGE_LENT)
+			run = claim_row(region, pfn, nr);
+		if (!run) {
+			run = tagstorage_run_in_span(&region->geo, pfn, nr);
+			ret = tagstorage_prepare_run(region, pfn, run);
+		}
 	}
-	return ret;
-}
-
-/*
- * As claim_run(), of ROW_MAX blocks at most, but only if those that are lent are
- * free, and without sleeping. What a huge page needs is taken in one go.
- */
-static int reserve_run(struct tagstorage_region *region, u64 pfn,
-		       unsigned int nr)
-{
-	u64 block = tagstorage_block_of_data(&region->geo, pfn);
-	u64 last = tagstorage_block_of_data(&region->geo, pfn + nr - 1);
-	bool lent = tagstorage_block_state(region, block) == TAGSTORAGE_LENT;
-	int ret = lent ? -EAGAIN : prepare_blocks(region, pfn, nr);
-	u64 pinned;
-
-	if (likely(!ret))
-		return 0;
-	rcu_read_lock();
-	pinned = claim_row(region, block, last - block + 1);
-	rcu_read_unlock();
-	if (!pinned && !lent)
-		return ret;
-	/* Of a single page, the pin becomes its count. */
-	if (nr == 1 && pinned &&
-	    !test_and_set_bit(pfn - region->geo.data_pfn, region->prepared))
-		return 0;
-	ret = prepare_blocks(region, pfn, nr);
-	for (; pinned; pinned &= pinned - 1)
-		tagstorage_block_put(region, block + __ffs64(pinned), 1);
 	return ret;
 }
 
@@ -615,11 +639,10 @@ static unsigned int run_of(const struct tagstorage_region *region, u64 pfn,
 			   unsigned int nr, bool claim)
 {
 	const struct tagstorage_geometry *geo = &region->geo;
-	u64 end = geo->data_pfn + tagstorage_data_pages(geo);
 
 	if (claim)
 		return tagstorage_run_in_span(geo, pfn, nr);
-	return min3((u64)nr, end - pfn, (ROW_MAX - 1) * (u64)geo->span_pages);
+	return min((u64)nr, geo->data_pfn + tagstorage_data_pages(geo) - pfn);
 }
 
 /* Prepare a range that may lie in several blocks, or partly in none. */

@@ -47,7 +47,7 @@ struct vm_fault;
  *	 |    | <---------------------  ^  |      |
  *	 |    |     put (last page)     |  +------+
  *	 |    | lend                    |
- *	 |    v                         | claimed; comes with a pin
+ *	 |    v                         | claimed; comes with a count
  *	 |  LENDING                     |
  *	 |    | all pages given         |
  *	 |    v         claim           |
@@ -458,6 +458,8 @@ int tagstorage_prepare_chunk(struct tagstorage_region *region, u64 chunk,
 			     u32 pages);
 int tagstorage_prepare_run(struct tagstorage_region *region, u64 pfn,
 			   unsigned int nr);
+void tagstorage_prepare_claimed(struct tagstorage_region *region, u64 pfn,
+				unsigned int nr);
 bool tagstorage_is_prepared(struct page *page, unsigned int nr);
 void tagstorage_freed(struct page *page, unsigned int nr);
 
@@ -507,7 +509,8 @@ bool tagstorage_strays_found(void);
 
 /* kept.c */
 bool tagstorage_kept_add(struct tagstorage_region *region, struct page *page);
-bool tagstorage_kept_take(struct tagstorage_region *region, struct page *page);
+unsigned int tagstorage_kept_take(struct tagstorage_region *region,
+				  struct page *page, unsigned int nr);
 struct page *tagstorage_hand_out(struct zone *zone);
 void tagstorage_kept_begin(struct tagstorage_region *region,
 			   struct tagstorage_choice *policy);
@@ -576,7 +579,8 @@ struct tagstorage_choice *tagstorage_policy_active(void);
 
 /* cache.c */
 void tagstorage_cache_init(void);
-void tagstorage_clean_data_lines(struct tagstorage_region *region, u64 block);
+void tagstorage_clean_data_lines(struct tagstorage_region *region, u64 block,
+				 unsigned int nr);
 int tagstorage_clean_tag_lines(struct tagstorage_region *region, u64 block);
 void tagstorage_clean_stray(struct tagstorage_region *region,
 			    struct page *page);

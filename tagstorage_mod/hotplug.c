@@ -249,7 +249,7 @@ int tagstorage_hotplug_add(struct tagstorage_region *region, int nid)
 		return ret;
 	}
 	WRITE_ONCE(region->zone, zone);
-	/* Who saw a lent block still has the zone of that time: claim_row(). */
+	/* Who saw a lent block still has the zone of that time: take_row(). */
 	synchronize_rcu();
 	start_use(region);
 	return 0;

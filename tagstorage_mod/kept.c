@@ -52,27 +52,31 @@ static void kept_del(struct tagstorage_region *region, struct page *page)
 }
 
 /**
- * tagstorage_kept_take - take a certain page
+ * tagstorage_kept_take - take certain pages
  * @region: the region
- * @page: a page of its storage
+ * @page: the first page, of its storage
+ * @nr: how many
  *
  * Context: region->zone->lock held.
- * Return: false if it is not kept. If it was, it is as tag_storage_take_free()
- * leaves pages.
+ * Return: how many, from the first one on, were kept, as far as the first that was not.
+ * They are as tag_storage_take_free() leaves pages.
  */
-bool tagstorage_kept_take(struct tagstorage_region *region, struct page *page)
+unsigned int tagstorage_kept_take(struct tagstorage_region *region,
+				  struct page *page, unsigned int nr)
 {
-	bool kept;
+	unsigned int i;
 
 	/* Nothing is added without zone->lock. */
 	if (!READ_ONCE(region->nr_kept))
-		return false;
+		return 0;
 	spin_lock(&region->kept_lock);
-	kept = test_bit(kept_bit(region, page), region->kept);
-	if (kept)
-		kept_del(region, page);
+	for (i = 0; i < nr; i++) {
+		if (!test_bit(kept_bit(region, page + i), region->kept))
+			break;
+		kept_del(region, page + i);
+	}
 	spin_unlock(&region->kept_lock);
-	return kept;
+	return i;
 }
 
 /* A page with a memory error is nobody's any more. */
