@@ -370,7 +370,7 @@ static int attach_region(struct tagstorage_choice *policy,
 	if (policy->ops.keeps)
 		tagstorage_kept_begin(region, policy);
 	bitmap_fill(region->idle, region->geo.nr_blocks);
-	region->attached = true;
+	WRITE_ONCE(region->attached, true);
 	return 0;
 }
 

@@ -179,7 +179,8 @@ unsigned long tagstorage_stashed(const struct tagstorage_region *region)
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		pages += hweight32(per_cpu_ptr(region->stash, cpu)->word);
+		pages += hweight32(READ_ONCE(per_cpu_ptr(region->stash,
+							 cpu)->word));
 	return pages;
 }
 
