@@ -33,6 +33,7 @@
  */
 #include <linux/bitmap.h>
 #include <linux/bitops.h>
+#include <linux/error-injection.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
@@ -123,6 +124,7 @@ struct page *tagstorage_packed(struct zone *zone)
 	}
 	return NULL;
 }
+ALLOW_ERROR_INJECTION(tagstorage_packed, NULL);
 
 /**
  * tagstorage_pages_free - give pages of a chunk back to the page allocator
@@ -542,3 +544,4 @@ struct page *tagstorage_pack(struct zone *zone, gfp_t gfp)
 	}
 	return NULL;
 }
+ALLOW_ERROR_INJECTION(tagstorage_pack, NULL);
