@@ -341,9 +341,10 @@ static void map_tagged(void)
 	memory = map(PAGES, RW | PROT_MTE);
 }
 
+/* A page before it and one behind stay as they are: making it tagged takes a mapping of its own. */
 static void map_populated(void)
 {
-	memory = map(PAGES, RW);
+	memory = map(PAGES + 2, RW) + PAGE;
 	write_data(memory, 0, PAGES, 2);
 }
 
