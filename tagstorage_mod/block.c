@@ -19,6 +19,7 @@
  * none of these bits is cleared meanwhile.
  */
 #include <linux/bitmap.h>
+#include <linux/error-injection.h>
 #include <linux/mm.h>
 
 #include "engine.h"
@@ -321,6 +322,7 @@ int tagstorage_prepare_run(struct tagstorage_region *region, u64 pfn,
 		tagstorage_block_put(region, block, need - set);
 	return 0;
 }
+ALLOW_ERROR_INJECTION(tagstorage_prepare_run, ERRNO);
 
 /**
  * tagstorage_prepare_claimed - a claimed block holds tags from now on
@@ -370,6 +372,7 @@ int tagstorage_prepare_chunk(struct tagstorage_region *region, u64 chunk,
 			       (atomic_long_t *)&region->prepared[BIT_WORD(bit)]);
 	return ret;
 }
+ALLOW_ERROR_INJECTION(tagstorage_prepare_chunk, ERRNO);
 
 /**
  * tagstorage_is_prepared - tag_storage_ops.prepared

@@ -16,6 +16,7 @@
  * Once per change of role of a block, never per page, never in an interrupt.
  */
 #include <linux/cache.h>
+#include <linux/error-injection.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 #include <linux/vmalloc.h>
@@ -171,3 +172,4 @@ int tagstorage_clean_tag_lines(struct tagstorage_region *region, u64 block)
 			 region->geo.span_pages * (PAGE_SIZE / tag_line));
 	return 0;
 }
+ALLOW_ERROR_INJECTION(tagstorage_clean_tag_lines, ERRNO);

@@ -24,6 +24,7 @@
  * moves is untagged, and so are the destinations that it allocates.
  */
 #include <linux/bitmap.h>
+#include <linux/error-injection.h>
 #include <linux/gfp.h>
 #include <linux/jiffies.h>
 #include <linux/migrate.h>
@@ -448,6 +449,7 @@ bool tagstorage_isolate_user(struct page *page, struct list_head *folios)
 	folio_put(folio);
 	return isolated;
 }
+ALLOW_ERROR_INJECTION(tagstorage_isolate_user, NULL);
 
 /**
  * tagstorage_isolate_users - isolate all who use a block
@@ -539,7 +541,8 @@ static void set_held(struct tagstorage_region *region, u64 block)
 }
 
 /* Claim a block, whoever uses it. 0: it is reserved, with a pin. */
-static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
+static noinline int claim_block(struct tagstorage_region *region, u64 block,
+				gfp_t gfp)
 {
 	enum tagstorage_state before = TAGSTORAGE_LENT;
 	unsigned int migrated = 0;
@@ -573,6 +576,7 @@ static int claim_block(struct tagstorage_region *region, u64 block, gfp_t gfp)
 	trace_tagstorage_claim_finish(region->index, block, -EBUSY, migrated);
 	return -EBUSY;
 }
+ALLOW_ERROR_INJECTION(claim_block, ERRNO);
 
 static bool block_in_transition(struct tagstorage_region *region, u64 block)
 {
@@ -688,6 +692,7 @@ int tagstorage_reserve(struct page *page, unsigned int nr)
 		return 0;
 	return reserve_slow(page, nr);
 }
+ALLOW_ERROR_INJECTION(tagstorage_reserve, ERRNO);
 
 /**
  * tagstorage_claim - tag_storage_ops.claim
@@ -702,3 +707,4 @@ int tagstorage_claim(struct page *page, unsigned int nr, gfp_t gfp)
 	might_sleep();
 	return prepare_range(page_to_pfn(page), nr, true, gfp);
 }
+ALLOW_ERROR_INJECTION(tagstorage_claim, ERRNO);

@@ -23,6 +23,7 @@
 #include <linux/cpu.h>
 #include <linux/delay.h>
 #include <linux/device.h>
+#include <linux/error-injection.h>
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
@@ -128,7 +129,7 @@ static void forget_restart(void)
  * none the lock of memory hotplug: so it is done as user space does it. Devices are
  * found by name, in the set that all of them are in.
  */
-static int online_memory_block(u64 start)
+static noinline int online_block(u64 start)
 {
 	struct kset *devices = get_cpu_device(cpumask_first(cpu_online_mask))->kobj.kset;
 	struct kobject *kobj;
@@ -150,6 +151,7 @@ static int online_memory_block(u64 start)
 	kobject_put(kobj);
 	return ret < 0 ? ret : 0;
 }
+ALLOW_ERROR_INJECTION(online_block, ERRNO);
 
 /* Is all of it online, and in this zone? */
 static bool all_online(struct tagstorage_region *region, struct zone *zone)
@@ -173,7 +175,7 @@ static int online_all(struct tagstorage_region *region, struct zone *zone)
 	int ret;
 
 	for (; start < end; start += memory_block_size_bytes()) {
-		ret = online_memory_block(start);
+		ret = online_block(start);
 		/* Onlined by somebody else, who follows all new memory? */
 		if (ret && ret != -EINVAL)
 			return ret;
@@ -255,9 +257,10 @@ int tagstorage_hotplug_add(struct tagstorage_region *region, int nid)
 	return 0;
 }
 EXPORT_SYMBOL_NS_GPL(tagstorage_hotplug_add, TAGSTORAGE);
+ALLOW_ERROR_INJECTION(tagstorage_hotplug_add, ERRNO);
 
 /* A page that is kept becomes one that offlining passes over. */
-static bool let_go_page(struct page *page)
+static noinline bool let_go_page(struct page *page)
 {
 	if (!page_ref_freeze(page, 1))
 		return false;
@@ -266,6 +269,7 @@ static bool let_go_page(struct page *page)
 	count_poisoned(page, 1);
 	return true;
 }
+ALLOW_ERROR_INJECTION(let_go_page, NULL);
 
 /*
  * Let go of all pages of memory blocks that are online, or (@back) keep those again

@@ -112,7 +112,7 @@ struct page *tagstorage_hand_out(struct zone *zone)
 	tagstorage_for_each_region(region, i) {
 		struct tagstorage_choice *keeper = READ_ONCE(region->keeper);
 
-		if (region->zone != zone || !keeper ||
+		if (READ_ONCE(region->zone) != zone || !keeper ||
 		    !READ_ONCE(region->nr_kept) ||
 		    !tagstorage_call_hand_out(keeper, region, zone))
 			continue;

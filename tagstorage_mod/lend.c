@@ -15,6 +15,7 @@
 #define pr_fmt(fmt) "tagstorage: " fmt
 
 #include <linux/bitmap.h>
+#include <linux/error-injection.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/module.h>
@@ -238,7 +239,7 @@ static bool any_out(void)
 	return false;
 }
 
-static int lend_begin(void)
+static noinline int lend_begin(void)
 {
 	if (tagstorage_lending)
 		return 0;
@@ -252,6 +253,7 @@ static int lend_begin(void)
 	WRITE_ONCE(tagstorage_lending, true);
 	return 0;
 }
+ALLOW_ERROR_INJECTION(lend_begin, ERRNO);
 
 /**
  * tagstorage_lend_bar - begin no lending for now
@@ -370,7 +372,7 @@ static int attach_region(struct tagstorage_choice *policy,
 	if (policy->ops.keeps)
 		tagstorage_kept_begin(region, policy);
 	bitmap_fill(region->idle, region->geo.nr_blocks);
-	region->attached = true;
+	WRITE_ONCE(region->attached, true);
 	return 0;
 }
 

@@ -78,10 +78,9 @@ static unsigned long scan_region(struct tagstorage_region *region)
 			missed++;
 			continue;
 		}
-		if (page_folio(page) != folio)
+		if (page_folio(page) != folio ||
+		    (tagged_unprepared(page) && tagstorage_reserve(page, 1)))
 			missed++;
-		else if (tagged_unprepared(page))
-			tagstorage_reserve(page, 1);
 		folio_put(folio);
 	}
 	return missed;
@@ -102,7 +101,7 @@ static int scan(void)
 			return 0;
 		schedule_timeout_uninterruptible(1);
 	}
-	pr_err("%lu tagged pages are held by somebody in transit: try again\n",
+	pr_err("%lu tagged pages can't be prepared, as somebody moves them just now: try again\n",
 	       missed);
 	return -EBUSY;
 }
@@ -228,7 +227,11 @@ static int __init tagstorage_init(void)
 	if (ret)
 		goto err_scan;
 	/* It is mapped tagged without being tagged, for ever. */
-	tagstorage_reserve(ZERO_PAGE(0), 1);
+	ret = tagstorage_reserve(ZERO_PAGE(0), 1);
+	if (ret) {
+		pr_err("the zero page can't be prepared\n");
+		goto err_scan;
+	}
 	ret = register_memory_notifier(&memory_nb);
 	if (ret)
 		goto err_scan;

@@ -33,6 +33,7 @@
  */
 #include <linux/bitmap.h>
 #include <linux/bitops.h>
+#include <linux/error-injection.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
@@ -123,6 +124,7 @@ struct page *tagstorage_packed(struct zone *zone)
 	}
 	return NULL;
 }
+ALLOW_ERROR_INJECTION(tagstorage_packed, NULL);
 
 /**
  * tagstorage_pages_free - give pages of a chunk back to the page allocator
@@ -179,7 +181,8 @@ unsigned long tagstorage_stashed(const struct tagstorage_region *region)
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		pages += hweight32(per_cpu_ptr(region->stash, cpu)->word);
+		pages += hweight32(READ_ONCE(per_cpu_ptr(region->stash,
+							 cpu)->word));
 	return pages;
 }
 
@@ -541,3 +544,4 @@ struct page *tagstorage_pack(struct zone *zone, gfp_t gfp)
 	}
 	return NULL;
 }
+ALLOW_ERROR_INJECTION(tagstorage_pack, NULL);

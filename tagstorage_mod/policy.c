@@ -12,6 +12,7 @@
 #define pr_fmt(fmt) "tagstorage: " fmt
 
 #include <linux/err.h>
+#include <linux/error-injection.h>
 #include <linux/irq_work.h>
 #include <linux/irqflags.h>
 #include <linux/mm.h>
@@ -164,6 +165,7 @@ int tagstorage_call_attach(struct tagstorage_choice *policy,
 	}
 	return ret;
 }
+ALLOW_ERROR_INJECTION(tagstorage_call_attach, ERRNO);
 
 bool tagstorage_call_may_lend(struct tagstorage_choice *policy,
 			      struct tagstorage_region *region, u64 block)

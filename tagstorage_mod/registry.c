@@ -12,6 +12,7 @@
 #define pr_fmt(fmt) "tagstorage: " fmt
 
 #include <linux/ctype.h>
+#include <linux/error-injection.h>
 #include <linux/kmod.h>
 #include <linux/module.h>
 #include <linux/rculist.h>
@@ -340,6 +341,7 @@ int tagstorage_policy_register(const struct tagstorage_policy *policy)
 	return ret;
 }
 EXPORT_SYMBOL_NS_GPL(tagstorage_policy_register, TAGSTORAGE);
+ALLOW_ERROR_INJECTION(tagstorage_policy_register, ERRNO);
 
 /* Its callbacks run no more when this returns. */
 static void forget_policy(struct tagstorage_choice *policy,

@@ -348,7 +348,8 @@ static bool fill_chunk(struct repack *repack, u64 block)
 	LIST_HEAD(folios);
 
 	room = TAGSTORAGE_CHUNK -
-	       hweight32(region->prepared[BIT_WORD(bit)] >> bit % BITS_PER_LONG);
+	       hweight32(READ_ONCE(region->prepared[BIT_WORD(bit)]) >>
+			 bit % BITS_PER_LONG);
 	if (!room)
 		return true;
 	nr = isolate_tagged(repack, zone, room, &folios);
@@ -436,7 +437,7 @@ static void repack_work_fn(struct work_struct *work)
 
 int tagstorage_repack_init(void)
 {
-	repack_wq = alloc_workqueue("tagstorage_repack", 0, 1);
+	WRITE_ONCE(repack_wq, alloc_workqueue("tagstorage_repack", 0, 1));
 	return repack_wq ? 0 : -ENOMEM;
 }
 
