@@ -348,6 +348,9 @@ void tagstorage_prepare_claimed(struct tagstorage_region *region, u64 pfn,
 	set = set_range(region->prepared, bit, bit + nr);
 	if (unlikely(set < nr))
 		tagstorage_block_put(region, block, nr - set);
+	/* Of a single page, pack.c knows where it put it. */
+	if (nr > 1 && nr < region->geo.span_pages)
+		tagstorage_hole(region, block);
 }
 
 /**

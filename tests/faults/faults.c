@@ -313,8 +313,9 @@ static void functions_fail(const struct operation *op)
 		for (nth = 1; function_fails(op, function, nth, 1); nth = after(op, nth))
 			;
 		dprintf(STDOUT_FILENO, "# %s: %s failed as far as its call %lu\n", op->name, function->name, nth - 1);
-		for (nth = 1; function_fails(op, function, nth, TIMES) && !op->all_blocks; nth = after(op, nth + TIMES - 1))
-			;
+		nth = 1;
+		while (function_fails(op, function, nth, TIMES) && !op->all_blocks)
+			nth = after(op, nth + TIMES - 1);
 		set("fail_function", "inject", " ");
 	}
 }
