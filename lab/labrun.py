@@ -86,12 +86,12 @@ class Result:
 
 
 def tool(name, *arguments):
-    """Runs a script of the lab, and returns the last line that it prints."""
+    """Runs a script of the lab, and returns the last line that it prints, if any."""
     done = subprocess.run([os.path.join(LAB, name), *arguments], stdout=subprocess.PIPE, text=True,
                           check=False)
     if done.returncode:
         raise LabError(f"lab/{name} {' '.join(arguments)} failed")
-    return done.stdout.splitlines()[-1]
+    return (done.stdout.splitlines() or [""])[-1]
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ import sys
 import tempfile
 import typing
 
-from mixed import Unmeasured
+import labrun
+from mixed import NODE, Unmeasured
 
 LAB = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(LAB)
@@ -34,9 +35,7 @@ def say(*words):
 
 def run(command, profile="small", policy="cma", options=(), top=TOP, files=(), timeout=1800):
     """One machine; returns what the command prints. At /mnt/files are tests/bench's programs, at files2 its scripts."""
-    programs = subprocess.run([os.path.join(top, "lab", "build-guest"), "bench"], stdout=subprocess.PIPE, text=True,
-                              check=True).stdout.splitlines()[-1]
-    folders = (programs, os.path.join(TOP, "tests", "bench"), *files)
+    folders = (labrun.tool("build-guest", "bench"), os.path.join(TOP, "tests", "bench"), *files)
     shared = [word for folder in folders for word in ("--files", folder)]
     done = subprocess.run([os.path.join(top, "lab", "run"), "--profile", profile, "--policy", policy,
                            "--timeout", str(timeout), *shared, *options, "--", *command],
@@ -61,7 +60,6 @@ def sane(good, what):
 # B8
 
 FULL_LEAVE, ROUNDS = 128, 3             # MiB for a program; the median of so many
-NODE = ("--dts", os.path.join(TOP, "tests", "policies", "node.dts"))
 PROGRAMS = {"python3": 8192, "sqlite3": 512}    # KiB that must be tagged
 PROGRAM_CONFIGS = {                     # policy, profile, options, what it is compared with
     "carveout": ("carveout", "count", (), None), "cma": ("cma", "count", (), "carveout"),

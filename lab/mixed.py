@@ -14,6 +14,7 @@ import re
 import subprocess
 import tempfile
 
+import labrun
 import machine
 
 LAB = os.path.dirname(os.path.abspath(__file__))
@@ -39,8 +40,7 @@ class Unmeasured(Exception):
 
 def run(profile, options, *command):
     """One machine with the engine; returns what the command prints."""
-    programs = subprocess.run([os.path.join(LAB, "build-guest"), "anon", "engine"], stdout=subprocess.PIPE, text=True,
-                              check=True).stdout.splitlines()[-1]
+    programs = labrun.tool("build-guest", "anon", "engine")
     done = subprocess.run([os.path.join(LAB, "run"), "--kernel", "patched", "--profile", profile, "--policy", "carveout",
                            "--files", programs, "--files", os.path.join(TOP, "tests", "engine"),
                            "--files", os.path.join(TOP, "tests", "bench"), "--timeout", "900", *options, "--", *command],
