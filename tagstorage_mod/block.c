@@ -348,7 +348,7 @@ void tagstorage_prepare_claimed(struct tagstorage_region *region, u64 pfn,
 	set = set_range(region->prepared, bit, bit + nr);
 	if (unlikely(set < nr))
 		tagstorage_block_put(region, block, nr - set);
-	/* Of a single page, pack.c knows where it put it. */
+	/* Not of a single page: pack.c, which asks for most of these, takes what is free itself. */
 	if (nr > 1 && nr < region->geo.span_pages)
 		tagstorage_hole(region, block);
 }

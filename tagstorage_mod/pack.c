@@ -28,8 +28,9 @@
  * been used for a while.
  *
  * Which reserved blocks have free pages to offer (1) is a hint, `holes`: set when a
- * prepared page of the block is freed, and by the worker where it finds any; cleared
- * before the block is searched.
+ * prepared page of the block is freed, when the block is reserved for more than a page and
+ * less than it covers, and by the worker where it finds any; cleared before the block is
+ * searched.
  */
 #include <linux/bitmap.h>
 #include <linux/bitops.h>
