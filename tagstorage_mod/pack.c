@@ -30,7 +30,9 @@
  * Which reserved blocks have free pages to offer (1) is a hint, `holes`: set when a
  * prepared page of the block is freed, when the block is reserved for more than a page and
  * less than it covers, and by the worker where it finds any; cleared before the block is
- * searched.
+ * searched. A page that was just freed waits on a per-CPU list of the allocator, where it
+ * can't be taken. So before a hole is given up that seems to have such pages, this CPU's
+ * lists are emptied: each page that is freed pays for that once at most.
  */
 #include <linux/bitmap.h>
 #include <linux/bitops.h>
@@ -373,9 +375,34 @@ static u64 find_hole(struct tagstorage_region *region, const struct zone *zone)
 	return best;
 }
 
+/*
+ * Does a page that the block covers wait on a per-CPU list? A guess: the pages behind the
+ * first one of some allocations look the same.
+ */
+static bool page_waits(const struct tagstorage_region *region, u64 block)
+{
+	unsigned long bit = block * region->geo.span_pages, i;
+	struct page *page = pfn_to_page(tagstorage_span_pfn(&region->geo,
+							    block));
+
+	for (i = 0; i < region->geo.span_pages; i++)
+		if (!page_ref_count(page + i) && !PageBuddy(page + i) &&
+		    !PageTail(page + i) && !test_bit(bit + i, region->prepared))
+			return true;
+	return false;
+}
+
+static void drain_own_lists(struct zone *zone)
+{
+	migrate_disable();
+	drain_local_pages(zone);
+	migrate_enable();
+}
+
 static bool take_hole(struct search *search)
 {
 	struct tagstorage_region *region = search->region;
+	bool drained = false;
 	unsigned int try;
 
 	for (try = 0; try < PACK_TRIES; try++) {
@@ -386,6 +413,12 @@ static bool take_hole(struct search *search)
 		clear_bit(block, region->holes);
 		/* The bit before the pages: who frees one sets it again. */
 		smp_mb__after_atomic();
+		if (take_span(search, block))
+			return true;
+		if (drained || !page_waits(region, block))
+			continue;
+		drain_own_lists(search->zone);
+		drained = true;
 		if (take_span(search, block))
 			return true;
 	}

@@ -4,15 +4,17 @@
  *
  * usage: scattered MIB PERCENT
  *
- * Tags MIB of memory page by page, frees three pages out of four at random (seed 1), tags every second one of them
- * anew, frees those again, and fills what has become free with untagged pages. Then gives the worker PERCENT of a CPU
- * (the parameter pack_percent, 0 until then), and goes on changing and checking pages at random until it has come to
- * rest: the counters of what it moves have not changed for 3 seconds, or 2 minutes are over.
+ * Tags MIB of memory page by page, then 20,000 times frees a page at random (seed 3) and at once tags another. Frees
+ * three pages out of four at random (seed 1), tags every second one of them anew, frees those again, and fills what has
+ * become free with untagged pages. Then gives the worker PERCENT of a CPU (the parameter pack_percent, 0 until then),
+ * and goes on changing and checking pages at random until it has come to rest: the counters of what it moves have not
+ * changed for 3 seconds, or 2 minutes are over.
  *
- * Prints "dense PAGES BLOCKS" when all is tagged, "refilled PAGES BLOCKS" when half of what was freed is tagged again,
- * "sparse PAGES BLOCKS" and "settled PAGES BLOCKS" before and after the worker's work: the program's tagged pages, and
- * pages of tag storage that are reserved. Then what was verified: data and tag of every granule, and data of every
- * untagged page. Exit status: 0 if all was right, 1 if not, 2 on other errors.
+ * Prints "dense PAGES BLOCKS" when all is tagged, "churned PAGES BLOCKS" when pages went and came one by one,
+ * "refilled PAGES BLOCKS" when half of what was freed is tagged again, "sparse PAGES BLOCKS" and "settled PAGES BLOCKS"
+ * before and after the worker's work: the program's tagged pages, and pages of tag storage that are reserved. Then what
+ * was verified: data and tag of every granule, and data of every untagged page. Exit status: 0 if all was right, 1 if
+ * not, 2 on other errors.
  */
 
 #define _GNU_SOURCE
@@ -23,6 +25,7 @@
 #define PERCENT		"/sys/module/tagstorage/parameters/pack_percent"
 #define QUIET		3
 #define LONGEST		120
+#define CHURN		20000
 
 static size_t nr_pages;
 static uint8_t *generation;	/* of each page that is tagged; 0: it was freed */
@@ -76,6 +79,21 @@ static void free_page(size_t page)
 	generation[page] = 0;
 }
 
+/* There is always just one page free: it must not take a new block to have it back. */
+static void churn(void)
+{
+	uint64_t state = 3;
+
+	for (int i = 0; i < CHURN; i++) {
+		size_t page = below(&state, nr_pages);
+
+		free_page(page);
+		generation[page] = 1;
+		fill_page(page);
+	}
+	report("churned");
+}
+
 static void scatter(void)
 {
 	uint64_t state = 1;
@@ -85,6 +103,7 @@ static void scatter(void)
 		fill_page(page);
 	}
 	report("dense");
+	churn();
 	for (size_t page = 0; page < nr_pages; page++)
 		if (random64(&state) % 4)
 			free_page(page);
