@@ -14,8 +14,29 @@
 #include <linux/bitmap.h>
 #include <linux/list.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 
 #include "engine.h"
+
+/*
+ * After a policy's no, so many requests of the CPU are not put to it: asking costs more
+ * than a hundred instructions, at each fault of untagged memory, and what the answer
+ * depends on does not change from one page to the next. But where memory runs short it is
+ * asked each time: a request that was skipped may be one of the last before the OOM killer.
+ */
+#define HAND_OUT_SKIP	31
+
+/**
+ * struct said_no - who is not asked for a while
+ * @zone: requests for a page in it
+ * @left: so many are still to be skipped; who is interrupted in between may skip some more
+ */
+struct said_no {
+	const struct zone *zone;
+	unsigned int left;
+};
+
+static DEFINE_PER_CPU(struct said_no, said_no);
 
 static unsigned long kept_bit(const struct tagstorage_region *region,
 			      const struct page *page)
@@ -96,6 +117,35 @@ static struct page *kept_pop(struct tagstorage_region *region)
 	return page;
 }
 
+/* Of several regions in the zone, the one whose policy says yes first. */
+static noinline struct page *hand_out(struct zone *zone)
+{
+	struct tagstorage_region *region;
+	struct page *page;
+	bool no = false;
+	unsigned int i;
+
+	tagstorage_for_each_region(region, i) {
+		struct tagstorage_choice *keeper = READ_ONCE(region->keeper);
+
+		if (READ_ONCE(region->zone) != zone || !keeper ||
+		    !READ_ONCE(region->nr_kept))
+			continue;
+		if (!tagstorage_call_hand_out(keeper, region, zone)) {
+			no = true;
+			continue;
+		}
+		page = kept_pop(region);
+		if (page)
+			return page;
+	}
+	if (no) {
+		this_cpu_write(said_no.zone, zone);
+		this_cpu_write(said_no.left, HAND_OUT_SKIP);
+	}
+	return NULL;
+}
+
 /**
  * tagstorage_hand_out - tag_storage_ops.lend
  * @zone: where the page should be
@@ -105,22 +155,14 @@ static struct page *kept_pop(struct tagstorage_region *region)
  */
 struct page *tagstorage_hand_out(struct zone *zone)
 {
-	struct tagstorage_region *region;
-	struct page *page;
-	unsigned int i;
+	unsigned int left = this_cpu_read(said_no.left);
 
-	tagstorage_for_each_region(region, i) {
-		struct tagstorage_choice *keeper = READ_ONCE(region->keeper);
-
-		if (READ_ONCE(region->zone) != zone || !keeper ||
-		    !READ_ONCE(region->nr_kept) ||
-		    !tagstorage_call_hand_out(keeper, region, zone))
-			continue;
-		page = kept_pop(region);
-		if (page)
-			return page;
+	if (left && this_cpu_read(said_no.zone) == zone &&
+	    !test_bit(ZONE_BELOW_HIGH, &zone->flags)) {
+		this_cpu_write(said_no.left, left - 1);
+		return NULL;
 	}
-	return NULL;
+	return hand_out(zone);
 }
 
 /**

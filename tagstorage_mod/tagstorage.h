@@ -111,10 +111,11 @@ struct tagstorage_policy {
 	/**
 	 * @hand_out: (required if @keeps) should a lendable request that looks for a
 	 * page in @zone be served from this region now? Asked before the free lists
-	 * are; if there is no free page, it is not asked. Context: any, interrupts
-	 * included; under rcu_read_lock(). Must not sleep (where it does, it may return
-	 * to a module that has gone), and is called for every fault of untagged memory,
-	 * so it should be a few instructions.
+	 * are; if there is no free page, it is not asked, and after a no, while the zone
+	 * is above its high watermark, not for the next 31 requests of this CPU.
+	 * Context: any, interrupts included; under rcu_read_lock(). Must not sleep
+	 * (where it does, it may return to a module that has gone), and is called at
+	 * many faults of untagged memory, so it should be a few instructions.
 	 */
 	bool (*hand_out)(struct tagstorage_region *region, struct zone *zone);
 
