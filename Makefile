@@ -84,41 +84,46 @@ headers_install:
 clean:
 	$(if $(wildcard $(KDIR)),$(kbuild) clean)
 
+# What this make is told is not for those that the lab runs: to the kernel's, M is a folder of modules.
+lab = env -u MAKEFLAGS -u MFLAGS ./lab
+
 demo:
-	./lab/demo
+	$(lab)/demo
 
 test:
-	./lab/test $(T)
+	$(lab)/test $(T)
 
 soak:
-	TIER=full ./lab/test $(T)
+	TIER=full $(lab)/test $(T)
 
 mutants:
-	./lab/mutants $(M)
+	$(lab)/mutants $(M)
 
 bench:
-	./lab/bench
+	$(lab)/bench
 
 compare:
-	./lab/compare
+	$(lab)/compare
 
 shell:
-	./lab/shell --profile $(PROFILE) --policy $(POLICY)
+	$(lab)/shell --profile $(PROFILE) --policy $(POLICY)
 
 run:
-	@test -n "$(value CMD)" || { echo "Say what to run: make run CMD='...' [PROFILE=] [POLICY=] [FILES=folder]" >&2; exit 2; }
-	@./lab/run --profile $(PROFILE) --policy $(POLICY) $(if $(FILES),--files $(FILES)) -- "$$CMD"
+	@test -n "$$CMD" || { echo "Say what to run: make run CMD='...' [PROFILE=] [POLICY=] [FILES=folder]" >&2; exit 2; }
+	@$(lab)/run --profile $(PROFILE) --policy $(POLICY) $(if $(FILES),--files "$(FILES)") -- "$$CMD"
 
+# Word for word as it was given: it is a script for the machine, and neither make nor the shell here may look into it.
+override CMD := $(value CMD)
 export CMD
 
 patch-stat:
-	@./lab/patch stat
+	@$(lab)/patch stat
 
 kernel-tree:
-	@./lab/patch tree
+	@$(lab)/patch tree
 
 refresh-patch:
-	@./lab/patch refresh
+	@$(lab)/patch refresh
 
 help:
 	@echo 'Building'
