@@ -37,7 +37,7 @@ REPORTS = [
     r"list_(add|del) corruption", r"[Bb]ad page (state|map|cache)", r"refcount_t: ", r"ODEBUG: ", r"UBSAN: ",
     r"DEBUG_LOCKS_WARN_ON", r"kmemleak: [1-9]\d* new", r"general protection", r"blocked for more than",
     r"tagstorage: (BUG|corrupt)", r"tagstorage: policy \S+ is thrown out", r"tagstorage: pages .* have been freed",
-    r"BUG .*\(.*\): ", r"pagealloc: memory corruption",
+    r"BUG .*\(.*\): ", r"pagealloc: (memory corruption|single bit error)", r"hard LOCKUP",
     r"EXT4-fs error", r"Corrupted page table", r"mm_struct.*bad rss", r"Synchronous External Abort",
 ]
 FATAL = [r"Kernel panic", r"Internal error", r"Unable to handle kernel", r"kernel BUG at", r"SError"]
