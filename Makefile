@@ -31,6 +31,8 @@ run_depmod = $(if $(DEPMOD),$(DEPMOD) $(addprefix -e -F ,$(wildcard $(KDIR)/Syst
 sbindir = $(DESTDIR)$(PREFIX)/sbin
 docdir = $(DESTDIR)$(PREFIX)/share/doc/tagstorage
 tools = $(notdir $(wildcard scripts/*.bt))
+# What building leaves, as find wants it
+built = $(patsubst %,-name '%' -o,*.o *.ko *.mod *.mod.c .*.cmd modules.order) -name Module.symvers
 programs = $(basename $(notdir $(wildcard scripts/load.sh scripts/check-dt.sh)))
 
 .PHONY: all modules modules_install install install-tools uninstall uninstall-tools sign deb \
@@ -81,8 +83,9 @@ headers_install:
 	install -m 644 tagstorage_mod/tagstorage.h tagstorage_mod/geometry.h \
 		Module.symvers "$(INSTALL_HDR_PATH)/tagstorage"
 
+# The kernel's own make does it, if there is one.
 clean:
-	$(if $(wildcard $(KDIR)),$(kbuild) clean)
+	$(if $(wildcard $(KDIR)),$(kbuild) clean,find . -name .git -prune -o -type f \( $(built) \) -exec rm {} +)
 
 # What this make is told is not for those that the lab runs: to the kernel's, M is a folder of modules.
 lab = env -u MAKEFLAGS -u MFLAGS ./lab
