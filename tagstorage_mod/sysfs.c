@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /sys/kernel/mm/tagstorage: one value a file. docs/sysfs.md describes every one.
+ * /sys/kernel/mm/tagstorage: one value a file, but for holders and last_change, which are
+ * records: what belongs together must be read at one time. docs/sysfs.md describes every file.
  */
 #include <linux/kobject.h>
 #include <linux/mm.h>
