@@ -3,7 +3,8 @@
 #
 # dkms/guest.sh - in the guest: DKMS of this Debian release, in a tree of its own, with the kernel's headers packages
 #
-# Expects at /mnt/files: tree.tar, headers.deb, source/ with the project, now with the time in seconds; the scratch disk.
+# Expects at /mnt/files: tree.tar, headers.deb, tagstorage-dkms.deb, source/ with the project, now with the time in
+# seconds; the scratch disk.
 # Sourced by the script of dkms/in-machine, after engine/guest.sh; sets $status through that.
 
 engine=/sys/kernel/mm/tagstorage
@@ -43,7 +44,7 @@ unpack() {
 	date -s "@$(cat /mnt/files/now)" >/dev/null
 	tar -C "$tree" -xf /mnt/files/tree.tar || return
 	cp -r /mnt/files/source "$tree/root/tagstorage" || return
-	cp /mnt/files/headers.deb "$tree/root/" || return
+	cp /mnt/files/headers.deb /mnt/files/tagstorage-dkms.deb "$tree/root/" || return
 	mount -t proc none "$tree/proc" && mount -t sysfs none "$tree/sys" && mount -t devtmpfs none "$tree/dev" &&
 		mount -t tmpfs none "$tree/tmp"
 }
@@ -51,6 +52,11 @@ unpack() {
 # headers - installs the headers package of the kernel
 headers() {
 	quiet inside dpkg --force-unsafe-io -i /root/headers.deb
+}
+
+# package - installs tagstorage-dkms, whose dependencies are in the tree, but unknown to its dpkg
+package() {
+	inside dpkg --force-unsafe-io --force-depends -i /root/tagstorage-dkms.deb
 }
 
 # installed - the modules that DKMS has put where modprobe finds them
@@ -81,8 +87,9 @@ without_option() {
 	with_autoinstall
 	ends 0 "" "what apt runs for a new kernel is unharmed" \
 		inside run-parts --exit-on-error --arg="$release" /etc/kernel/postinst.d
-	ends 0 "Skipped|skipped" "so is what the package tagstorage-dkms runs" \
-		inside /usr/lib/dkms/common.postinst tagstorage "$version" /usr/share/tagstorage-dkms
+	ends 0 "" "so is what it runs for new headers" \
+		inside run-parts --exit-on-error --arg="$release" /etc/kernel/header_postinst.d
+	ends 0 "Skipped|skipped" "so is the package tagstorage-dkms" package
 	same "$(inside dkms status)" "$this: added" "dkms status: added, and no more"
 	same "$(installed)" 0 "nothing is installed"
 }
@@ -121,10 +128,30 @@ in_use() {
 	same "$(memtotal)" "$at_boot" "MemTotal is as at boot"
 }
 
-# forgotten - nothing is left of it
-forgotten() {
-	ends 0 "" "dkms remove" inside dkms remove "$this" --all
+# gone WHAT COMMAND... - nothing is left of it
+gone() {
+	ends 0 "" "$@"
 	same "$(inside dkms status)" "" "dkms status: nothing"
 	same "$(installed)" 0 "no module is left"
 	ends 1 "not found" "modprobe does not find it any more" inside modprobe tagstorage
+}
+
+forgotten() {
+	gone "dkms remove" inside dkms remove "$this" --all
+}
+
+# packaged - what the package brings is enough to build from, and its scripts do all that was done by hand before
+packaged() {
+	local count
+	count=$(grep -c "^BUILT_MODULE_NAME" /mnt/files/source/dkms.conf)
+	rm -r "$tree/usr/src/tagstorage-$version"
+	ends 0 "" "dpkg installs tagstorage-dkms" package
+	ends 0 "^$this, $release, aarch64: installed" "dkms status: installed" inside dkms status
+	same "$(installed)" "$count" "all modules are installed"
+	works "modprobe loads the engine and a policy" inside modprobe tagstorage_cma
+	same "$(cat $engine/policy)" "carveout [cma]" "cma is active"
+	works "modprobe -r removes them" inside modprobe -r tagstorage_cma
+	gone "dpkg removes tagstorage-dkms" inside dpkg --force-unsafe-io --remove tagstorage-dkms
+	[ ! -e "$tree/usr/src/tagstorage-$version" ]
+	result $? "its source is gone"
 }
