@@ -4,13 +4,14 @@
 # scripts/check-dt.sh [--page-size BYTES] [FILE.dtb | FOLDER] - is tag storage described well in a device tree?
 #
 # Without an argument the tree of the running machine (/proc/device-tree); FOLDER has the same form. Prints one line for
-# each region: what it is, or what is wrong with it, in the words of the engine (tagstorage.ko), which judges the
-# same. What no tree says, only the engine finds: storage on the kernel's image, in the place of a device, in two zones,
-# or in use by somebody else. Where it is installed (make install), the name is tagstorage-check-dt.
+# each region: what it is and which policies can lend it, or what is wrong with it, in the words of the engine
+# (tagstorage.ko) and of the policies, which judge the same. What no tree says, only they find: storage on the kernel's
+# image, in the place of a device, in two zones, in use by somebody else, or outside the linear map. Where it is installed
+# (make install), the name is tagstorage-check-dt.
 #
 #   --page-size BYTES   of the kernel (default: this machine's, 4096 for a file)
 #
-# Exit status: 0 there are regions, and all can be used; 1 not so; 2 wrong usage.
+# Exit status: 0 there are regions, and policies for all of them; 1 not so; 2 wrong usage.
 
 set -uo pipefail
 
@@ -20,7 +21,7 @@ MAX_REGIONS=32		# as in the engine
 MAX_BLOCK_PAGES=64
 # All that is looked at; the rest of a tree is not read.
 PROPERTIES='compatible device_type status reg ranges #address-cells #size-cells phandle linux,phandle
-	linux,usable-memory block-size tagged-memory no-map'
+	linux,usable-memory block-size tagged-memory no-map numa-node-id distance-matrix'
 
 # prop["PATH:NAME"] - value of a property, as hexadecimal digits; nodes - the paths that have any
 declare -A prop
@@ -493,19 +494,88 @@ collect() {
 	done
 }
 
-# describe PATH - a region that can be used
-describe() {
-	local place='in System RAM: for policies cma and metadata' memory_block
-	memory_block=$((PAGE_SIZE > 16384 ? 512 : 128))
-	if [ "$(in_memory "${storage[$1]}" "${storage_size[$1]}")" = none ]; then
-		place='outside System RAM: for policies movable and node'
-		if [ $(((storage[$1] | storage_size[$1]) & ((memory_block << 20) - 1))) -ne 0 ]; then
-			place="outside System RAM, and start or size is no multiple of $memory_block MiB: for no policy"
-		fi
+#
+# The policies: each prints why it is not for a region that can be used, and nothing if it is
+#
+
+# no_pageblock PATH - cma, metadata
+no_pageblock() {
+	local mib mask start end
+	mib=$((PAGE_SIZE == 4096 ? 2 : PAGE_SIZE == 16384 ? 32 : 512))
+	mask=$(((mib << 20) - 1))
+	start=$(((storage[$1] + mask) & ~mask)) end=$(((storage[$1] + storage_size[$1]) & ~mask))
+	below "$start" "$end" || echo "contains no whole pageblock ($mib MiB)"
+}
+
+# no_hotplug PATH - movable, node
+no_hotplug() {
+	local mib=$((PAGE_SIZE > 16384 ? 512 : 128))
+	if [ $(((storage[$1] | storage_size[$1]) & ((mib << 20) - 1))) -ne 0 ]; then
+		echo "is not aligned to memory blocks ($mib MiB), which are what can be hot-added"
 	fi
-	printf '%s: good, %d KiB of tag storage at %#x for %d MiB at %#x, block %d KiB; %s\n' "$1" \
+}
+
+# in_map NID - as the first number of a triple of the distance map
+in_map() {
+	local path digits
+	for path in "${nodes[@]}"; do
+		[ "$(text "$path" compatible)" = numa-distance-map-v1 ] || continue
+		digits=${prop["$path:distance-matrix"]:-}
+		while [ ${#digits} -ge 24 ]; do
+			[ "${digits:0:8}" != "$1" ] || return 0
+			digits=${digits:24}
+		done
+	done
+	return 1
+}
+
+# no_node PATH - node
+no_node() {
+	local nid=${prop["$1:numa-node-id"]:-} path type taken=no known=yes
+	nid=${nid:0:8}
+	if [ -z "$nid" ]; then
+		echo "has no numa-node-id for a node of its own"
+		return
+	fi
+	in_map "$nid" || known=no
+	for path in "${nodes[@]}"; do
+		type=$(text "$path" device_type)
+		if ! available "$path" || { [ "$type" != memory ] && [ "$type" != cpu ]; }; then
+			continue
+		fi
+		# Where memory has no number, all of the machine is node 0.
+		[ "$type" = cpu ] || has "$path" numa-node-id || known=no
+		[ "${prop["$path:numa-node-id"]:-00000000}" != "$nid" ] || taken=yes
+	done
+	if [ "$taken" = yes ]; then
+		echo "has the numa-node-id of a node with other memory or with CPUs"
+	elif [ "$known" = no ]; then
+		echo "has a numa-node-id that the machine's distance map does not name"
+	fi
+}
+
+# describe PATH - a region that can be used; fails if there is no policy for it
+describe() {
+	local place policies why verdict=good
+	if [ "$(in_memory "${storage[$1]}" "${storage_size[$1]}")" = none ]; then
+		place='outside System RAM' policies='for policies movable and node'
+		why=$(no_hotplug "$1")
+		if [ -z "$why" ]; then
+			why=$(no_node "$1")
+			[ -z "$why" ] || policies="for policy movable; not for node, because it $why"
+			why=
+		fi
+	else
+		place='in System RAM' policies='for policies cma and metadata'
+		why=$(no_pageblock "$1")
+	fi
+	if [ -n "$why" ]; then
+		verdict='of no use' policies="for no policy, because it $why"
+	fi
+	printf '%s: %s, %d KiB of tag storage at %#x for %d MiB at %#x, block %d KiB; %s: %s\n' "$1" "$verdict" \
 		$((storage_size[$1] >> 10)) "${storage[$1]}" $((data_size[$1] >> 20)) "${data[$1]}" \
-		$(($(rounded "${block[$1]}") >> 10)) "$place"
+		$(($(rounded "${block[$1]}") >> 10)) "$place" "$policies"
+	[ -z "$why" ]
 }
 
 source=/proc/device-tree
@@ -538,6 +608,7 @@ esac
 ours=$(printf '%s' "$COMPATIBLE" | od -An -v -tx1 | tr -d ' \n')00
 read_tree "$source"
 collect
+taken=0
 good=0
 total=0
 for i in "${!ram_size[@]}"; do
@@ -549,18 +620,17 @@ done
 for path in "${regions[@]}"; do
 	judge "$path"
 	if [ -z "${why[$path]}" ]; then
-		good=$((good + 1))
-		if [ "$good" -gt "$MAX_REGIONS" ]; then
+		taken=$((taken + 1))
+		if [ "$taken" -gt "$MAX_REGIONS" ]; then
 			why[$path]="is one more than the engine supports: make neighbours one region"
 		fi
 	fi
 	if [ -n "${why[$path]}" ]; then
 		echo "$path ${why[$path]}; nothing of it is lent"
-	else
-		describe "$path"
+	elif describe "$path"; then
+		good=$((good + 1))
 	fi
 done
-[ "$good" -le "$MAX_REGIONS" ] || good=$MAX_REGIONS
 if [ ${#regions[@]} -eq 0 ]; then
 	echo "the device tree describes no tag storage (a node compatible with \"$COMPATIBLE\")"
 fi

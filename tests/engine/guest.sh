@@ -78,6 +78,19 @@ set_policy() {
 	echo "$1" >$engine/policy
 }
 
+# as_check_dt SCRIPT WHAT - the script check-dt.sh names the policies that can be active; carveout is afterwards
+as_check_dt() {
+	local policy offered="" named=""
+	"$1" >/tmp/check-dt
+	for policy in cma metadata movable node; do
+		set_policy carveout
+		! set_policy $policy 2>/dev/null || offered+=" $policy"
+		! grep -qE ": for polic(y|ies) ([a-z]+ and )?$policy\>" /tmp/check-dt || named+=" $policy"
+	done
+	set_policy carveout
+	same "$named" "$offered" "check-dt.sh names the policies for $2:$offered"
+}
+
 # wait_for SECONDS COMMAND... - until the command succeeds
 wait_for() {
 	local deadline=$((SECONDS + $1))
