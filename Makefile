@@ -81,7 +81,7 @@ deb:
 headers_install:
 	install -d "$(INSTALL_HDR_PATH)/tagstorage"
 	install -m 644 tagstorage_mod/tagstorage.h tagstorage_mod/geometry.h \
-		Module.symvers "$(INSTALL_HDR_PATH)/tagstorage"
+		tagstorage_mod/policies/pageblocks.h Module.symvers "$(INSTALL_HDR_PATH)/tagstorage"
 
 # The kernel's own make does it, if there is one.
 clean:
@@ -132,7 +132,7 @@ help:
 	@echo 'Building'
 	@echo '  make                  build the modules for KDIR (ARCH and CROSS_COMPILE as usual)'
 	@echo '  make sign             sign them with the key of DKMS, or with KEY= and CERT='
-	@echo '  make headers_install  after make: header and symbols for policies of your own, to INSTALL_HDR_PATH'
+	@echo '  make headers_install  after make: headers and symbols for policies of your own, to INSTALL_HDR_PATH'
 	@echo '  make clean            remove what was built here'
 	@echo 'Installing'
 	@echo '  make modules_install  install the modules, and run depmod'

@@ -36,7 +36,7 @@
 #include <linux/nodemask.h>
 #include <linux/tag_storage.h>
 
-#include "../tagstorage.h"
+#include "tagstorage.h"
 
 /* Regions attached; while there are any, MIGRATE_CMA is for lendable requests. */
 static unsigned int attached;
