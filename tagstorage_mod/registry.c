@@ -3,8 +3,9 @@
  * Policies: who is there, which one is active, and the switch from one to another.
  *
  * There is always one active policy. `carveout` is built in, lends nothing and
- * can't be removed; it takes over when the active one goes, can't start, or is thrown
- * out because it did what it must not (policy.c). Nobody holds a reference to a policy
+ * can't be removed; it takes over when the active one goes, or is thrown out because it
+ * did what it must not (policy.c). Where one can't start, the one before goes on, or
+ * `carveout`, if that can't start again either. Nobody holds a reference to a policy
  * module: its exit function unregisters the policy, and when that returns, none of its
  * callbacks runs or will (all but one run under tagstorage_lend_mutex, and kept.c waits
  * for that one).
@@ -161,19 +162,24 @@ static bool report_fault(struct tagstorage_choice *policy)
 	return fault;
 }
 
-/* Start a policy; the active one lends nothing. If it can't, carveout is active. */
+/*
+ * Start a policy; the active one lends nothing. If it can't, @back is started, which lent
+ * before, and if that can't either, carveout. @err: why the active one can't go on
+ */
 static int start_policy(struct tagstorage_choice *to,
-			enum tagstorage_reason reason)
+			struct tagstorage_choice *back,
+			enum tagstorage_reason reason, int err)
 {
 	int ret;
 
-	set_active(to, reason, 0);
+	set_active(to, reason, err);
 	if (!to->ops.give)
 		return 0;
 	ret = tagstorage_lend_start(to);
 	if (!report_fault(to)) {
 		if (ret)
-			set_active(&carveout, TAGSTORAGE_BY_START, ret);
+			start_policy(tagstorage_fault_of(back) ? &carveout :
+				     back, &carveout, TAGSTORAGE_BY_START, ret);
 		return ret;
 	}
 	tagstorage_lend_stop(to);
@@ -192,10 +198,11 @@ static void stop_active(void)
 static int switch_policy(struct tagstorage_choice *to,
 			 enum tagstorage_reason reason)
 {
+	struct tagstorage_choice *from = active;
 	int ret = 0;
 
 	lockdep_assert_held(&tagstorage_lend_mutex);
-	if (to == active)
+	if (to == from)
 		return 0;
 	if (!tagstorage_fault_of(to))
 		ret = may_activate(to);
@@ -204,10 +211,10 @@ static int switch_policy(struct tagstorage_choice *to,
 	if (report_fault(to))
 		ret = -ENOTRECOVERABLE;
 	if (!ret) {
-		if (active->ops.give)
+		if (from->ops.give)
 			stop_active();
-		report_fault(active);
-		ret = start_policy(to, reason);
+		report_fault(from);
+		ret = start_policy(to, from, reason, 0);
 	}
 	if (ret)
 		pr_err("policy %s can't be activated (error %d), %s is active\n",
