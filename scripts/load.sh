@@ -4,10 +4,10 @@
 # scripts/load.sh POLICY | --status | --unload | --help - tag storage lending on this machine; where it is installed
 # (make install), its name is tagstorage-load
 #
-#   POLICY     loads the engine and the policy, makes it the active one, and shows memory before and after;
-#              carveout needs no module but the engine, and lends nothing
+#   POLICY     loads the engine and the policy, this project's or another's, makes it the active one, and shows memory
+#              before and after; carveout needs no module but the engine, and lends nothing
 #   --status   the machine, the policy, and each region as a table
-#   --unload   takes back what is lent, and removes the policies and the engine
+#   --unload   takes back what is lent, and removes all policies and the engine
 #
 # Runs on the target, as root. Modules come from this checkout if they were built here for the running kernel,
 # else from /lib/modules (DKMS, make modules_install); if there are none, they are built here.
@@ -178,18 +178,35 @@ have_module() {
 	[ -e "/sys/module/$1" ] || own_module "$1" >/dev/null || modinfo -k "$RELEASE" "$1" >/dev/null 2>&1
 }
 
-# policies - the names that can be loaded, one after the other on one line
+# policy_module NAME - the module of a policy: this project's, or whichever has its alias
+policy_module() {
+	local module
+	if have_module "tagstorage_$1"; then
+		echo "tagstorage_$1"
+		return
+	fi
+	module=$(modprobe -R "tagstorage-policy-$1" 2>/dev/null | head -n 1)
+	[ -n "$module" ] && echo "$module"
+}
+
+# registered NAME - the engine has this policy already
+registered() {
+	local names=
+	[ ! -e "$SYSFS/policy" ] || names=$(tr -d '[]' <"$SYSFS/policy")
+	[[ " $names " == *" $1 "* ]]
+}
+
+# policies - the names that can be chosen, one after the other on one line
 policies() {
 	local file name names=" carveout "
-	for file in "$TOP"/tagstorage_*.ko "/lib/modules/$RELEASE"/*/tagstorage_*.ko* \
-		"/lib/modules/$RELEASE"/*/*/tagstorage_*.ko* /sys/module/tagstorage_*; do
-		[ -e "$file" ] || continue
-		name=${file##*/tagstorage_}
-		name=${name%%.ko*}
-		case $names in
-		*" $name "*) ;;
-		*) names+="$name " ;;
-		esac
+	for name in $(
+		for file in "$TOP"/tagstorage_*.ko; do
+			[ ! -e "$file" ] || basename "${file##*/tagstorage_}" .ko
+		done
+		sed -n 's/^alias tagstorage-policy-\([^ ]*\) .*/\1/p' "/lib/modules/$RELEASE/modules.alias" 2>/dev/null | sort
+		tr -d '[]' 2>/dev/null <"$SYSFS/policy"
+	); do
+		[[ $names == *" $name "* ]] || names+="$name "
 	done
 	names=${names# }
 	echo "${names% }"
@@ -236,16 +253,16 @@ load_module() {
 #
 
 load_policy() {
-	local policy=$1 total available
+	local policy=$1 module="" total available
 	check_machine
 	have_module tagstorage || build_modules
-	if [ "$policy" != carveout ] && ! have_module "tagstorage_$policy"; then
+	if [ "$policy" != carveout ] && ! registered "$policy" && ! module=$(policy_module "$policy"); then
 		die "there is no policy $policy: choose one of $(policies)"
 	fi
 	total=$(meminfo MemTotal)
 	available=$(meminfo MemAvailable)
 	load_module tagstorage
-	[ "$policy" = carveout ] || load_module "tagstorage_$policy"
+	[ -z "$module" ] || load_module "$module"
 	if ! (echo "$policy" >"$SYSFS/policy") 2>/dev/null; then
 		echo "$NAME: policy $policy could not be activated, $(active) is active. The engine says:" >&2
 		engine_log
@@ -343,7 +360,7 @@ unload() {
 		return
 	fi
 	[ ! -e "$SYSFS/policy" ] || drain
-	for module in /sys/module/tagstorage_*; do
+	for module in /sys/module/tagstorage/holders/*; do
 		[ -e "$module" ] || continue
 		module=${module##*/}
 		message=$(rmmod "$module" 2>&1) || die "$module could not be removed: $message"
