@@ -16,6 +16,7 @@
  *   late      detach() does what give() of `other` does
  *   loose     the first page that may_lend() is asked about, and refuses, is taken into use until the module goes
  *   irqs      may_lend() returns with interrupts off
+ *   atomic    may_lend() returns with preemption off
  *   sleep     hand_out() sleeps
  *   stay      the module does not unregister the policy when it goes
  *   none      may_lend() always says no; that is no fault
@@ -113,6 +114,8 @@ static bool bad_may_lend(struct tagstorage_region *region, u64 block)
 		fail(pfn_to_page(tagstorage_block_pfn(geo, block)));
 	if (is("irqs"))
 		local_irq_disable();
+	if (is("atomic"))
+		preempt_disable();
 	if (is("none"))
 		return false;
 	return !tagstorage_region_in_ram(region) || pageblocks_may_lend(region, block);
