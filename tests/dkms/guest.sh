@@ -128,6 +128,27 @@ in_use() {
 	same "$(memtotal)" "$at_boot" "MemTotal is as at boot"
 }
 
+# built_by_load - with no modules anywhere, scripts/load.sh builds those of the checkout, and loads them from there
+built_by_load() {
+	local load=/root/tagstorage/scripts/load.sh at_boot
+	at_boot=$(memtotal)
+	ends 0 "^building the modules for $release" "load.sh builds the modules" inside $load cma
+	# The kernel's own compiler is a cross compiler.
+	! grep -iE "error:|warning:|deprecated" /tmp/said | grep -v "warning: the compiler differs from the one used to build"
+	result $? "it has nothing to complain about"
+	same "$(cat $engine/policy)" "carveout [cma]" "cma is active"
+	settle
+	[ "$(sum lent_pages)" -gt 16000 ]
+	result $? "tag storage is lent"
+	audit "built by load.sh"
+	ends 0 "^unloaded: " "load.sh --unload" inside $load --unload
+	same "$(memtotal)" "$at_boot" "MemTotal is as at boot"
+	ends 0 "" "load.sh again" inside $load cma
+	! grep "^building" /tmp/said
+	result $? "nothing is built again"
+	ends 0 "^unloaded: " "load.sh --unload" inside $load --unload
+}
+
 # gone WHAT COMMAND... - nothing is left of it
 gone() {
 	ends 0 "" "$@"
