@@ -388,6 +388,9 @@ class Run:
             if offset is not None:
                 where = machine.RAM_START + offset * machine.RATIO
                 return STORAGE_TAGGED, f"tag storage itself was tagged, first at {where:#x}"
+        if self.is_debug() and self.options.kmemleak and self.state("kmemleak") is None:
+            return KERNEL_REPORT, ("kmemleak was off at the end, so nobody has looked for leaks: leave it more memory, or "
+                                   "run this with --no-kmemleak")
         return int(status), ""
 
     def run(self):
