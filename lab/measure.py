@@ -345,10 +345,13 @@ def measure_bookkeeping(_options):
 
 
 def steepness(runs, name):
-    """The slope between the two largest machines, for one between the two smallest."""
-    points = sorted((one["gib"], one["costs"][name]["ns"]) for one in runs)[-3:]
-    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in zip(points, points[1:])]
-    return slopes[1] / slopes[0] if len(slopes) == 2 and slopes[0] > 0 else None
+    """
+    The slope between the two largest machines, for one between the two smallest. Where these take the same, what the
+    largest takes, for one that it would if it grew as the size does.
+    """
+    small, middle, large = sorted((one["gib"], one["costs"][name]["ns"]) for one in runs)
+    below, above = ((b[1] - a[1]) / (b[0] - a[0]) for a, b in ((small, middle), (middle, large)))
+    return above / below if below > 0 else large[1] / middle[1] / (large[0] / middle[0])
 
 
 def judge_bookkeeping(runs, row):
