@@ -7,12 +7,16 @@
  * them, and in aged memory no block covers enough free pages to begin with. So from time
  * to time the worker looks how many blocks the tagged pages would need if they lay close.
  * That many of the fullest blocks are to become full (dense); the others are to run
- * empty. It goes from one dense block to the next:
+ * empty, the emptiest first: these bring a block for the fewest moves. It goes from one
+ * dense block to the next:
  *
  *	1. isolate tagged pages of blocks that are to run empty, as many as fit;
  *	2. take what is free of the pages that the dense block covers, and if that is
  *	   not enough, move untagged pages out of it;
  *	3. prepare these pages, and migrate the tagged ones to them.
+ *
+ * After so many moves it chooses anew: meanwhile pages came and went, and blocks that
+ * were among the emptiest need not be any more.
  *
  * The last page that leaves a block releases it, as always. Every page that is moved
  * is moved as compaction does it, asynchronously: nobody waits for the worker, and what
@@ -54,6 +58,8 @@
 #define REPACK_LOOKS	1024
 /* How full is a block? From 1 to this. */
 #define LEVELS		32
+/* Moves before blocks are chosen anew, which looks at each block of the region twice. */
+#define REPACK_MOVES(blocks)	max_t(unsigned long, (blocks) / 16, 512)
 
 static struct workqueue_struct *repack_wq;
 static bool repack_stopping;
@@ -102,6 +108,7 @@ MODULE_PARM_DESC(pack_percent,
  * @chunk: the chunk that is being filled
  * @pages: those of its pages that are there to be filled
  * @next: where tagged pages are looked for: number of a page that is covered
+ * @most: blocks of a level above this are not emptied yet
  * @gathered: tagged pages moved
  * @cleared: untagged pages moved
  */
@@ -111,6 +118,7 @@ struct repack {
 	u64 chunk;
 	u32 pages;
 	unsigned long next;
+	unsigned int most;
 	unsigned long gathered;
 	unsigned long cleared;
 };
@@ -164,12 +172,14 @@ static void find_holes(struct repack *repack)
 /**
  * struct levels - the reserved blocks of a region, by how full they are
  * @blocks: how many of each level
+ * @held: prepared pages that those of a level hold
  * @room: prepared pages that those of a level hold, or could
  * @reserved: blocks in all
  * @pages: prepared pages in all
  */
 struct levels {
 	unsigned long blocks[LEVELS + 1];
+	unsigned long held[LEVELS + 1];
 	unsigned long room[LEVELS + 1];
 	unsigned long reserved;
 	unsigned long pages;
@@ -195,6 +205,7 @@ static void count_levels(const struct tagstorage_region *region,
 		if (!level)
 			continue;
 		levels->blocks[level]++;
+		levels->held[level] += count;
 		levels->room[level] += test_bit(block, region->stuck) ?
 				       count : region->geo.span_pages;
 		levels->reserved++;
@@ -202,12 +213,27 @@ static void count_levels(const struct tagstorage_region *region,
 	}
 }
 
+/* Up to which level do blocks have to be emptied for @pages moves? */
+static unsigned int emptiest(const struct levels *levels, unsigned long pages)
+{
+	unsigned int level = 0;
+	unsigned long have = 0;
+
+	while (level < LEVELS && have < pages) {
+		level++;
+		have += levels->held[level];
+	}
+	return level;
+}
+
 /*
  * Choose the blocks that are to be dense: the fullest, as many as all tagged pages
- * fit in. False: there would be hardly fewer than there are.
+ * fit in; and those that are to be emptied now. False: there would be hardly fewer than
+ * there are.
  */
-static bool choose_dense(struct tagstorage_region *region)
+static bool choose_dense(struct repack *repack)
 {
+	struct tagstorage_region *region = repack->region;
 	unsigned long room = 0, dense = 0, quota;
 	unsigned int level = LEVELS;
 	struct levels levels = {};
@@ -225,6 +251,7 @@ static bool choose_dense(struct tagstorage_region *region)
 	quota = min(quota, levels.blocks[level]);
 	if (levels.reserved <= dense + quota + REPACK_SLACK(levels.reserved))
 		return false;
+	repack->most = emptiest(&levels, REPACK_MOVES(region->geo.nr_blocks));
 
 	for (block = 0; block < region->geo.nr_blocks; block++) {
 		unsigned int l = level_of(region, block);
@@ -269,7 +296,8 @@ static unsigned int isolate_tagged(struct repack *repack, struct zone *zone,
 			repack->next = max(repack->next, end);
 			break;
 		}
-		if (test_bit(block, region->dense)) {
+		if (test_bit(block, region->dense) ||
+		    level_of(region, block) > repack->most) {
 			repack->next = (block + 1) * region->geo.span_pages;
 			continue;
 		}
@@ -338,6 +366,18 @@ static struct folio *repack_target(struct folio *src, unsigned long private)
 	return page_folio(page);
 }
 
+/* When the emptiest blocks are through, some of their pages may have stayed: go on with others. */
+static bool more_to_empty(struct repack *repack)
+{
+	if (repack->next < tagstorage_data_pages(&repack->region->geo))
+		return true;
+	if (repack->most == LEVELS)
+		return false;
+	repack->most = LEVELS;
+	repack->next = 0;
+	return true;
+}
+
 /* Fill a chunk of a dense block. False: there are no more pages to fill it with. */
 static bool fill_chunk(struct repack *repack, u64 block)
 {
@@ -354,7 +394,7 @@ static bool fill_chunk(struct repack *repack, u64 block)
 		return true;
 	nr = isolate_tagged(repack, zone, room, &folios);
 	if (!nr)
-		return repack->next < tagstorage_data_pages(&region->geo);
+		return more_to_empty(repack);
 	take_room(repack, nr);
 	if (!repack->pages)
 		__set_bit(block, region->stuck);
@@ -386,24 +426,40 @@ static bool fill_block(struct repack *repack, u64 block)
 	return true;
 }
 
+/* Fill dense blocks until it is time to choose anew. True: it is. */
+static bool fill_some(struct repack *repack)
+{
+	struct tagstorage_region *region = repack->region;
+	unsigned long moves = REPACK_MOVES(region->geo.nr_blocks);
+	unsigned long before = repack->gathered, block;
+
+	repack->next = 0;
+	for_each_set_bit(block, region->dense, region->geo.nr_blocks) {
+		if (is_full(region, block) || test_bit(block, region->stuck))
+			continue;
+		if (!fill_block(repack, block) ||
+		    repack->gathered - before >= moves)
+			break;
+		cond_resched();
+	}
+	return repack->gathered - before >= moves / 2;
+}
+
 /* Where nothing is lent, nothing is gained, and no page moves that would not else. */
 static void gather(struct repack *repack)
 {
 	struct tagstorage_region *region = repack->region;
-	unsigned long block;
+	unsigned long before = repack->gathered;
+	bool again = true;
 
-	if (!READ_ONCE(region->attached) || !choose_dense(region))
-		return;
-	drain_all_pages(NULL);
-	for_each_set_bit(block, region->dense, region->geo.nr_blocks) {
-		if (is_full(region, block) || test_bit(block, region->stuck))
-			continue;
-		if (!fill_block(repack, block))
-			break;
-		cond_resched();
+	while (again && !stopped() && READ_ONCE(region->attached) &&
+	       choose_dense(repack)) {
+		drain_all_pages(NULL);
+		again = fill_some(repack);
 	}
-	trace_tagstorage_repack(region->index, repack->gathered,
-				repack->cleared);
+	if (repack->gathered != before || !again)
+		trace_tagstorage_repack(region->index, repack->gathered,
+					repack->cleared);
 }
 
 /* True: it may be worth to look again soon. */
