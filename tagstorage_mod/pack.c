@@ -392,6 +392,11 @@ static bool page_waits(const struct tagstorage_region *region, u64 block)
 	return false;
 }
 
+/*
+ * Waits for the lock of this CPU's list, which is never held here: tagged pages are asked
+ * for by tasks only, and whoever holds that lock, with preemption off, asks for none. An
+ * interrupt only tries to take it.
+ */
 static void drain_own_lists(struct zone *zone)
 {
 	migrate_disable();

@@ -22,6 +22,9 @@
  *		stays free for longest, so most claims are cheap; but page cache is
  *		reclaimed sooner.
  *
+ * The engine does not ask at every request (hand_out() in tagstorage.h), so another
+ * order counts for a CPU after 31 requests at most.
+ *
  * When it is bad. Kept pages don't count as free: MemFree, MemAvailable and the
  * watermarks don't know them (free_pages of the region does), so an observer sees
  * MemTotal grow and nothing else until the pages are used, and page cache is reclaimed
