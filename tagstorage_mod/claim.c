@@ -7,8 +7,9 @@
  * zero proves nothing (the page may be frozen, or on its way to or from a list).
  * So a block is first marked CLAIMING. Then, under zone->lock, each of its pages is
  * either on the free lists, and is taken, or it must come through __free_one_page()
- * when it is freed, under the same lock, and is captured there. Nobody can
- * allocate it in between, and no pageblock need be isolated. What is in use is
+ * when it is freed, under the same lock, and is captured there, as its pageblock is
+ * MIGRATE_CMA (see policies/pageblocks.h; one that is not would never be told). Nobody
+ * can allocate it in between, and no pageblock need be isolated. What is in use is
  * migrated, page by page. Blocks side by side that are free, as a huge page needs them,
  * are taken as a row: the steps are the same, each done for all.
  *

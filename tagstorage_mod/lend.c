@@ -394,7 +394,7 @@ static unsigned long count_loose(struct tagstorage_region *region)
 
 /*
  * Pages that somebody freed though their blocks are not lent, and that the engine did
- * not catch: they were not MIGRATE_CMA, hence went to a per-CPU list.
+ * not catch: it is asked about pages of MIGRATE_CMA pageblocks only.
  */
 static unsigned long all_loose(void)
 {
