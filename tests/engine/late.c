@@ -47,7 +47,8 @@ int main(int argc, char **argv)
 	if (area == MAP_FAILED)
 		return 2;
 	/* Somewhere in between a page table may end. */
-	area[0] = area[3 * PAGE] = 1;
+	area[0] = 1;
+	area[3 * PAGE] = 1;
 	if (raise(SIGSTOP) || prctl(PR_SET_NAME, "late", 0, 0, 0))
 		return 2;
 	area[PAGE] = 2;
