@@ -413,7 +413,10 @@ unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
 /* Does anybody hold this folio, apart from its mappings, the swap cache and us? */
 static bool is_used_otherwise(struct folio *folio)
 {
-	return folio_ref_count(folio) > folio_expected_ref_count(folio) + 1;
+	/* A guess: mappings come and go, and the migration counts again. */
+	int expected = data_race(folio_expected_ref_count(folio));
+
+	return folio_ref_count(folio) > expected + 1;
 }
 
 /**

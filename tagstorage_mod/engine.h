@@ -15,7 +15,9 @@
 #define TAGSTORAGE_ENGINE_H
 
 #include <linux/atomic.h>
+#include <linux/bitmap.h>
 #include <linux/list.h>
+#include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/numa.h>
 #include <linux/percpu.h>
@@ -279,7 +281,7 @@ struct tagstorage_region {
 	int cpu;							\
 									\
 	for_each_possible_cpu(cpu)					\
-		sum += per_cpu_ptr((region)->stats, cpu)->field;	\
+		sum += READ_ONCE(per_cpu_ptr((region)->stats, cpu)->field); \
 	sum;								\
 })
 
@@ -443,6 +445,32 @@ static inline u64 tagstorage_chunk_block(const struct tagstorage_region *region,
 }
 
 void tagstorage_repack_kick(void);
+
+/*
+ * As find_next_bit(), of a map in which others set and clear bits meanwhile: each word
+ * is read once.
+ */
+static inline unsigned long tagstorage_next_bit(const unsigned long *map,
+						unsigned long nr,
+						unsigned long bit)
+{
+	unsigned long first = bit - bit % BITS_PER_LONG;
+	unsigned long mask = BITMAP_FIRST_WORD_MASK(bit), word;
+
+	for (; first < nr; first += BITS_PER_LONG, mask = ~0UL) {
+		word = READ_ONCE(map[BIT_WORD(first)]) & mask;
+		if (word)
+			return min(first + __ffs(word), nr);
+	}
+	return nr;
+}
+
+/* The zone of a page that may be anybody's. */
+static inline struct zone *tagstorage_zone(const struct page *page)
+{
+	/* Its owner changes other bits of the same word. */
+	return data_race(page_zone(page));
+}
 
 /* A hint for pack.c: a reserved block covers a page that is free. Context: any. */
 static inline void tagstorage_hole(struct tagstorage_region *region, u64 block)

@@ -117,9 +117,10 @@ static void lend_block(struct tagstorage_choice *policy,
 static void lend_region(struct tagstorage_choice *policy,
 			struct tagstorage_region *region)
 {
-	unsigned long block;
+	unsigned long nr = region->geo.nr_blocks, block;
 
-	for_each_set_bit(block, region->idle, region->geo.nr_blocks) {
+	for (block = tagstorage_next_bit(region->idle, nr, 0); block < nr;
+	     block = tagstorage_next_bit(region->idle, nr, block + 1)) {
 		if (tagstorage_fault_of(policy))
 			return;
 		clear_bit(block, region->idle);

@@ -141,7 +141,8 @@ static bool is_full(const struct tagstorage_region *region, u64 block)
 
 static struct zone *zone_of(const struct tagstorage_region *region, u64 block)
 {
-	return page_zone(pfn_to_page(tagstorage_span_pfn(&region->geo, block)));
+	return tagstorage_zone(pfn_to_page(tagstorage_span_pfn(&region->geo,
+							       block)));
 }
 
 /* Holes that pack.c was not told of: a page was on some list when it was freed. */
@@ -261,8 +262,8 @@ static unsigned int isolate_tagged(struct repack *repack, struct zone *zone,
 	if (zone->zone_start_pfn > region->geo.data_pfn + repack->next)
 		repack->next = zone->zone_start_pfn - region->geo.data_pfn;
 	while (isolated < nr && looked++ < REPACK_LOOKS) {
-		unsigned long bit = find_next_bit(region->prepared, end,
-						  repack->next);
+		unsigned long bit = tagstorage_next_bit(region->prepared, end,
+							repack->next);
 		u64 block = bit / region->geo.span_pages;
 
 		if (bit >= end) {
@@ -290,7 +291,8 @@ static unsigned int clear_chunk(struct repack *repack, struct zone *zone,
 	unsigned int i, isolated = 0, moved;
 	LIST_HEAD(folios);
 
-	if (!tagstorage_has_room(zone, high_wmark_pages(zone)))
+	/* The watermarks' boost changes at any time: how it was is good enough. */
+	if (!tagstorage_has_room(zone, data_race(high_wmark_pages(zone))))
 		return 0;
 	for (i = 0; i < TAGSTORAGE_CHUNK && isolated < nr; i++)
 		if (!test_bit(bit + i, region->prepared) && PageLRU(page + i))
@@ -308,7 +310,7 @@ static void take_room(struct repack *repack, unsigned int nr)
 {
 	struct tagstorage_region *region = repack->region;
 	u64 pfn = tagstorage_chunk_pfn(region, repack->chunk);
-	struct zone *zone = page_zone(pfn_to_page(pfn));
+	struct zone *zone = tagstorage_zone(pfn_to_page(pfn));
 	u32 pages = 0;
 
 	if (tagstorage_has_room(zone, TAGSTORAGE_CHUNK))
