@@ -378,7 +378,7 @@ static unsigned int claim_row(struct tagstorage_region *region, u64 pfn,
 static struct folio *evict_target(struct folio *src, unsigned long gfp)
 {
 	return __folio_alloc((__force gfp_t)gfp, folio_order(src),
-			     folio_nid(src), NULL);
+			     zone_to_nid(tagstorage_zone(&src->page)), NULL);
 }
 
 /**
@@ -420,6 +420,19 @@ static bool is_used_otherwise(struct folio *folio)
 }
 
 /**
+ * tagstorage_count_isolated - a folio was taken off its LRU list, to be migrated
+ * @folio: the folio
+ *
+ * As compaction counts it. Who migrates it, or puts it back, counts it out again.
+ */
+void tagstorage_count_isolated(struct folio *folio)
+{
+	mod_node_page_state(tagstorage_zone(&folio->page)->zone_pgdat,
+			    NR_ISOLATED_ANON + folio_is_file_lru(folio),
+			    folio_nr_pages(folio));
+}
+
+/**
  * tagstorage_isolate_user - isolate the user of one page
  * @page: the page
  * @folios: where it is added
@@ -447,8 +460,7 @@ bool tagstorage_isolate_user(struct page *page, struct list_head *folios)
 	}
 	if (isolated) {
 		list_add_tail(&folio->lru, folios);
-		node_stat_mod_folio(folio, NR_ISOLATED_ANON +
-				    folio_is_file_lru(folio), 1);
+		tagstorage_count_isolated(folio);
 	}
 	folio_put(folio);
 	return isolated;

@@ -506,6 +506,7 @@ void tagstorage_claim_end(struct tagstorage_region *region, u64 block,
 			  enum tagstorage_state to);
 unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
 				     bool wait);
+void tagstorage_count_isolated(struct folio *folio);
 bool tagstorage_isolate_user(struct page *page, struct list_head *folios);
 void tagstorage_page_dress(struct page *page, gfp_t gfp);
 void tagstorage_page_free(struct page *page);

@@ -577,9 +577,11 @@ struct page *tagstorage_pack(struct zone *zone, gfp_t gfp)
 	if (!tagstorage_packs())
 		return NULL;
 	tagstorage_for_each_region(search.region, i) {
-		if (!tagstorage_overlap(zone->zone_start_pfn, zone->spanned_pages,
-					search.region->geo.data_pfn,
-					tagstorage_data_pages(&search.region->geo)))
+		/* A guess while the zone grows: each page's own zone is looked at. */
+		if (!data_race(tagstorage_overlap(zone->zone_start_pfn,
+						  zone->spanned_pages,
+						  search.region->geo.data_pfn,
+						  tagstorage_data_pages(&search.region->geo))))
 			continue;
 		page = pack_in(&search);
 		if (page)
