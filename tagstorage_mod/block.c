@@ -71,12 +71,6 @@ enum tagstorage_state tagstorage_block_state(const struct tagstorage_region *r,
 	return word_state(READ_ONCE(r->blocks[block]));
 }
 
-unsigned int tagstorage_block_count(const struct tagstorage_region *region,
-				    u64 block)
-{
-	return word_count(READ_ONCE(region->blocks[block]));
-}
-
 /* How many pages of the region are prepared (and blocks pinned, for a moment)? */
 unsigned long tagstorage_tagged(const struct tagstorage_region *region)
 {
@@ -129,6 +123,7 @@ static noinline void block_changed(struct tagstorage_region *region, u64 block,
 		 (to == TAGSTORAGE_RESERVED || to == TAGSTORAGE_IDLE))
 		atomic_long_dec(&region->out);
 	if (to == TAGSTORAGE_IDLE) {
+		clear_bit(block, region->waited);
 		set_bit(block, region->idle);
 		tagstorage_lend_kick();
 	}

@@ -16,9 +16,11 @@
  * Once per change of role of a block, never per page, never in an interrupt.
  */
 #include <linux/cache.h>
+#include <linux/cpu.h>
 #include <linux/error-injection.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
+#include <linux/smp.h>
 #include <linux/vmalloc.h>
 #include <asm/asm-extable.h>
 #include <asm/barrier.h>
@@ -34,24 +36,39 @@ static unsigned long data_line, tag_line;
  * literally that would be four bytes. No cache line is smaller than 64 bytes on a
  * machine with MTE.
  */
-static unsigned long line_size(unsigned int shift, unsigned int width)
+static unsigned long line_size(u64 ctr, unsigned int shift, unsigned int width)
 {
-	u64 ctr = read_sanitised_ftr_reg(SYS_CTR_EL0);
 	unsigned long log2 = (ctr >> shift) & (BIT(width) - 1);
 
 	return max(4UL << log2, 64UL);
 }
 
+/* On each CPU, one after the other: the sanitised register has no TminLine. */
+static void smaller_tag_line(void *unused)
+{
+	tag_line = min(tag_line, line_size(read_sysreg(ctr_el0),
+					   CTR_EL0_TminLine_SHIFT,
+					   CTR_EL0_TminLine_WIDTH));
+}
+
 /*
  * Read once: the sanitised register is searched for. Assumed is that no CPU that comes
- * online for the first time after that has smaller lines.
+ * online after that has smaller lines.
  */
 void tagstorage_cache_init(void)
 {
-	data_line = line_size(CTR_EL0_DminLine_SHIFT, CTR_EL0_DminLine_WIDTH);
-	/* clean_data() does eight at a time; a smaller step only cleans some twice. */
+	int cpu;
+
+	data_line = line_size(read_sanitised_ftr_reg(SYS_CTR_EL0),
+			      CTR_EL0_DminLine_SHIFT, CTR_EL0_DminLine_WIDTH);
+	tag_line = ULONG_MAX;
+	cpus_read_lock();
+	for_each_online_cpu(cpu)
+		smp_call_function_single(cpu, smaller_tag_line, NULL, 1);
+	cpus_read_unlock();
+	/* Eight are cleaned at a time; a smaller step only cleans some twice. */
 	data_line = min(data_line, PAGE_SIZE / 8);
-	tag_line = line_size(CTR_EL0_TminLine_SHIFT, CTR_EL0_TminLine_WIDTH);
+	tag_line = min(tag_line, PAGE_SIZE / 8);
 }
 
 /* Whole pages. The loop is a good part of what a claim costs: eight lines at a time. */
@@ -76,18 +93,33 @@ static long clean_data(unsigned long addr, unsigned long size)
 	return size / line;
 }
 
-/* False if the page is not mapped at @addr. */
+/* DC CIGVAC, spelled so that no assembler option is needed; a fault ends all eight. */
+#define CLEAN_TAGS(addr)					\
+	"1:	sys #3, c7, c14, #3, " addr "\n"		\
+	_ASM_EXTABLE_KACCESS_ERR(1b, 2f, %w0)
+
+/* As clean_data(), a page. False if it is not mapped at @addr. */
 static bool clean_tags(unsigned long addr)
 {
 	unsigned long end = addr + PAGE_SIZE, line = tag_line;
 	int err = 0;
 
-	/* DC CIGVAC, spelled so that no assembler option is needed */
-	for (; addr < end && !err; addr += line)
-		asm volatile("1:	sys #3, c7, c14, #3, %1\n"
+	for (; addr < end && !err; addr += 8 * line)
+		asm volatile(CLEAN_TAGS("%1")
+			     CLEAN_TAGS("%2")
+			     CLEAN_TAGS("%3")
+			     CLEAN_TAGS("%4")
+			     CLEAN_TAGS("%5")
+			     CLEAN_TAGS("%6")
+			     CLEAN_TAGS("%7")
+			     CLEAN_TAGS("%8")
 			     "2:\n"
-			     _ASM_EXTABLE_KACCESS_ERR(1b, 2b, %w0)
-			     : "+r" (err) : "r" (addr) : "memory");
+			     : "+r" (err)
+			     : "r" (addr), "r" (addr + line),
+			     "r" (addr + 2 * line), "r" (addr + 3 * line),
+			     "r" (addr + 4 * line), "r" (addr + 5 * line),
+			     "r" (addr + 6 * line), "r" (addr + 7 * line)
+			     : "memory");
 	return !err;
 }
 

@@ -136,7 +136,7 @@ bool tagstorage_is_storage(struct page *page, unsigned int nr)
 /**
  * tagstorage_take_free - capture every page of a block that is free
  * @region: the region
- * @block: a block in state CLAIMING, the caller's
+ * @block: a block in state CLAIMING: the caller's, or one that has lost its policy
  *
  * Context: region->zone->lock held.
  * Return: how many of its pages are still in use.
@@ -378,7 +378,7 @@ static unsigned int claim_row(struct tagstorage_region *region, u64 pfn,
 static struct folio *evict_target(struct folio *src, unsigned long gfp)
 {
 	return __folio_alloc((__force gfp_t)gfp, folio_order(src),
-			     folio_nid(src), NULL);
+			     zone_to_nid(tagstorage_zone(&src->page)), NULL);
 }
 
 /**
@@ -413,7 +413,23 @@ unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
 /* Does anybody hold this folio, apart from its mappings, the swap cache and us? */
 static bool is_used_otherwise(struct folio *folio)
 {
-	return folio_ref_count(folio) > folio_expected_ref_count(folio) + 1;
+	/* A guess: mappings come and go, and the migration counts again. */
+	int expected = data_race(folio_expected_ref_count(folio));
+
+	return folio_ref_count(folio) > expected + 1;
+}
+
+/**
+ * tagstorage_count_isolated - a folio was taken off its LRU list, to be migrated
+ * @folio: the folio
+ *
+ * As compaction counts it. Who migrates it, or puts it back, counts it out again.
+ */
+void tagstorage_count_isolated(struct folio *folio)
+{
+	mod_node_page_state(tagstorage_zone(&folio->page)->zone_pgdat,
+			    NR_ISOLATED_ANON + folio_is_file_lru(folio),
+			    folio_nr_pages(folio));
 }
 
 /**
@@ -444,8 +460,7 @@ bool tagstorage_isolate_user(struct page *page, struct list_head *folios)
 	}
 	if (isolated) {
 		list_add_tail(&folio->lru, folios);
-		node_stat_mod_folio(folio, NR_ISOLATED_ANON +
-				    folio_is_file_lru(folio), 1);
+		tagstorage_count_isolated(folio);
 	}
 	folio_put(folio);
 	return isolated;
@@ -500,14 +515,16 @@ static bool claim_round(struct tagstorage_region *region, u64 block, gfp_t gfp,
  * meanwhile, nobody stands between the free lists and the wrong users any more.
  */
 static void claim_undo(struct tagstorage_region *region, u64 block,
-		       enum tagstorage_state before)
+		       enum tagstorage_state before, u32 era)
 {
 	struct zone *zone = region->zone;
 	LIST_HEAD(pages);
 	unsigned long flags;
 
 	spin_lock_irqsave(&zone->lock, flags);
-	if (!READ_ONCE(region->attached))
+	/* The policy before its era: see attach_region(). */
+	if (!smp_load_acquire(&region->attached) ||
+	    READ_ONCE(region->era) != era)
 		before = TAGSTORAGE_DRAINING;
 	tagstorage_block_change(region, block, TAGSTORAGE_CLAIMING, before);
 	if (before == TAGSTORAGE_LENT)
@@ -515,6 +532,9 @@ static void claim_undo(struct tagstorage_region *region, u64 block,
 	spin_unlock_irqrestore(&zone->lock, flags);
 	wake_up_var(&region->blocks[block]);
 	free_uncaptured(&pages);
+	/* Who drains did not see it while it was claimed, and may have ended. */
+	if (before == TAGSTORAGE_DRAINING)
+		tagstorage_drain_kick();
 }
 
 /**
@@ -546,6 +566,7 @@ static noinline int claim_block(struct tagstorage_region *region, u64 block,
 				gfp_t gfp)
 {
 	enum tagstorage_state before = TAGSTORAGE_LENT;
+	u32 era = READ_ONCE(region->era);
 	unsigned int migrated = 0;
 	int round;
 
@@ -559,7 +580,7 @@ static noinline int claim_block(struct tagstorage_region *region, u64 block,
 			return -EAGAIN;
 	}
 	if (tagstorage_block_is_poisoned(region, block)) {
-		claim_undo(region, block, before);
+		claim_undo(region, block, before, era);
 		return -EBUSY;
 	}
 	trace_tagstorage_claim_start(region->index, block);
@@ -570,7 +591,7 @@ static noinline int claim_block(struct tagstorage_region *region, u64 block,
 			return 0;
 		}
 	}
-	claim_undo(region, block, before);
+	claim_undo(region, block, before, era);
 	set_held(region, block);
 	tagstorage_count(region, claims_failed, 1);
 	tagstorage_count(region, migrated, migrated);

@@ -15,7 +15,9 @@
 #define TAGSTORAGE_ENGINE_H
 
 #include <linux/atomic.h>
+#include <linux/bitmap.h>
 #include <linux/list.h>
+#include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/numa.h>
 #include <linux/percpu.h>
@@ -205,7 +207,8 @@ struct tagstorage_stash {
  * @name: the name of its device-tree node; constant
  * @blocks: one word a block, see block.c; changed by cmpxchg only
  * @prepared: one bit a covered page: it owns one count of its block
- * @idle: one bit a block: it became idle since the worker last looked
+ * @idle: one bit a block: it became idle, and was not looked at to be lent
+ * @waited: one bit a block: it was idle when the worker of lend.c last looked
  * @held: one bit a block: claiming it failed since @held_since
  * @held_since: jiffies; soon after, @held counts no more
  * @place: the block where place.c looks next
@@ -215,6 +218,9 @@ struct tagstorage_stash {
  * @span_next: and for one that covers many free pages
  * @dense: one bit a block: the worker fills it; the worker's own
  * @stuck: one bit a block: the worker could not fill it lately; the worker's own
+ * @sparse: how full a block may be that the worker empties; the worker's own
+ * @seen: how many pages were prepared when it last looked; the worker's own
+ * @quiet: that had hardly changed then; the worker's own
  * @kept_lock: nests in zone->lock; guards @kept, @kept_pages and @nr_kept
  * @kept: one bit a storage page: it is on @kept_pages
  * @kept_pages: free pages of lent blocks that are not on the free lists, see kept.c
@@ -222,6 +228,8 @@ struct tagstorage_stash {
  * @keeping: pages that are freed are kept
  * @keeper: the policy that says when they are handed out; NULL: never
  * @attached: the active policy serves the region; guarded by tagstorage_lend_mutex
+ * @era: counts up when a policy is attached and when it goes: a claim that outlives its
+ *	policy lends nothing; guarded by tagstorage_lend_mutex
  * @added: pages of its storage, from the first one, that are memory that hotplug.c
  *	added; guarded by tagstorage_lend_mutex
  * @adding: hotplug.c adds them just now; others can't online what is storage
@@ -243,6 +251,7 @@ struct tagstorage_region {
 	u16 *blocks;
 	unsigned long *prepared;
 	unsigned long *idle;
+	unsigned long *waited;
 	unsigned long *held;
 	unsigned long held_since;
 	u64 place;
@@ -252,6 +261,9 @@ struct tagstorage_region {
 	u64 span_next;
 	unsigned long *dense;
 	unsigned long *stuck;
+	unsigned int sparse;
+	unsigned long seen;
+	bool quiet;
 	spinlock_t kept_lock;	/* kept, kept_pages, nr_kept */
 	unsigned long *kept;
 	struct list_head kept_pages;
@@ -259,6 +271,7 @@ struct tagstorage_region {
 	bool keeping;
 	struct tagstorage_choice *keeper;
 	bool attached;
+	u32 era;
 	u64 added;
 	bool adding;
 	bool present;
@@ -279,7 +292,7 @@ struct tagstorage_region {
 	int cpu;							\
 									\
 	for_each_possible_cpu(cpu)					\
-		sum += per_cpu_ptr((region)->stats, cpu)->field;	\
+		sum += READ_ONCE(per_cpu_ptr((region)->stats, cpu)->field); \
 	sum;								\
 })
 
@@ -379,8 +392,6 @@ void tagstorage_pages_set(struct tagstorage_region *region, bool present);
 /* block.c */
 enum tagstorage_state tagstorage_block_state(const struct tagstorage_region *r,
 					     u64 block);
-unsigned int tagstorage_block_count(const struct tagstorage_region *region,
-				    u64 block);
 bool tagstorage_block_change(struct tagstorage_region *region, u64 block,
 			     enum tagstorage_state from,
 			     enum tagstorage_state to);
@@ -392,6 +403,12 @@ void tagstorage_block_put(struct tagstorage_region *region, u64 block,
 /* The word of a block: its state, and below that the count; see block.c. */
 #define TAGSTORAGE_COUNT_BITS	12
 #define TAGSTORAGE_COUNT_MASK	((1u << TAGSTORAGE_COUNT_BITS) - 1)
+
+static inline unsigned int
+tagstorage_block_count(const struct tagstorage_region *region, u64 block)
+{
+	return READ_ONCE(region->blocks[block]) & TAGSTORAGE_COUNT_MASK;
+}
 
 /*
  * Prepare a page whose block is reserved already: the common case, in as few
@@ -444,6 +461,32 @@ static inline u64 tagstorage_chunk_block(const struct tagstorage_region *region,
 
 void tagstorage_repack_kick(void);
 
+/*
+ * As find_next_bit(), of a map in which others set and clear bits meanwhile: each word
+ * is read once.
+ */
+static inline unsigned long tagstorage_next_bit(const unsigned long *map,
+						unsigned long nr,
+						unsigned long bit)
+{
+	unsigned long first = bit - bit % BITS_PER_LONG;
+	unsigned long mask = BITMAP_FIRST_WORD_MASK(bit), word;
+
+	for (; first < nr; first += BITS_PER_LONG, mask = ~0UL) {
+		word = READ_ONCE(map[BIT_WORD(first)]) & mask;
+		if (word)
+			return min(first + __ffs(word), nr);
+	}
+	return nr;
+}
+
+/* The zone of a page that may be anybody's. */
+static inline struct zone *tagstorage_zone(const struct page *page)
+{
+	/* Its owner changes other bits of the same word. */
+	return data_race(page_zone(page));
+}
+
 /* A hint for pack.c: a reserved block covers a page that is free. Context: any. */
 static inline void tagstorage_hole(struct tagstorage_region *region, u64 block)
 {
@@ -478,6 +521,7 @@ void tagstorage_claim_end(struct tagstorage_region *region, u64 block,
 			  enum tagstorage_state to);
 unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
 				     bool wait);
+void tagstorage_count_isolated(struct folio *folio);
 bool tagstorage_isolate_user(struct page *page, struct list_head *folios);
 void tagstorage_page_dress(struct page *page, gfp_t gfp);
 void tagstorage_page_free(struct page *page);
@@ -549,6 +593,7 @@ vm_fault_t tagstorage_wait(struct vm_fault *vmf);
 /* lend.c */
 extern struct mutex tagstorage_lend_mutex;
 void tagstorage_lend_kick(void);
+void tagstorage_drain_kick(void);
 bool tagstorage_lend_suits(struct tagstorage_choice *policy);
 int tagstorage_lend_start(struct tagstorage_choice *policy);
 void tagstorage_lend_stop(struct tagstorage_choice *policy);

@@ -162,7 +162,7 @@ static bool all_online(struct tagstorage_region *region, struct zone *zone)
 	for (; pfn < end; pfn += PAGES_PER_SECTION) {
 		struct page *page = pfn_to_online_page(pfn);
 
-		if (!page || page_zone(page) != zone)
+		if (!page || tagstorage_zone(page) != zone)
 			return false;
 	}
 	return true;

@@ -56,8 +56,11 @@ static bool tagstorage_lending;
 /* Nothing may begin to be lent. Guarded by tagstorage_lend_mutex. */
 static bool lending_barred;
 
+/* Two workers: what drains does not wait for relend_delay_ms, and what is idle does. */
 static void lend_work(struct work_struct *work);
 static DECLARE_DELAYED_WORK(tagstorage_lend_work, lend_work);
+static void drain_work(struct work_struct *work);
+static DECLARE_DELAYED_WORK(tagstorage_drain_work, drain_work);
 
 /* A block became idle. Context: any. */
 void tagstorage_lend_kick(void)
@@ -65,6 +68,23 @@ void tagstorage_lend_kick(void)
 	if (READ_ONCE(tagstorage_lending))
 		queue_delayed_work(system_unbound_wq, &tagstorage_lend_work,
 				   msecs_to_jiffies(READ_ONCE(relend_delay_ms)));
+}
+
+/* Something is to come back that nobody may be looking for. Context: any. */
+void tagstorage_drain_kick(void)
+{
+	queue_delayed_work(system_unbound_wq, &tagstorage_drain_work,
+			   DRAIN_RETRY);
+}
+
+/*
+ * Blocks were looked at that must wait from now on. A kick while others were looked at
+ * would be too early for them, and so would the jiffy that has begun.
+ */
+static void lend_again(void)
+{
+	mod_delayed_work(system_unbound_wq, &tagstorage_lend_work,
+			 msecs_to_jiffies(READ_ONCE(relend_delay_ms)) + 1);
 }
 
 /*
@@ -113,27 +133,38 @@ static void lend_block(struct tagstorage_choice *policy,
 	wake_up_var(&region->blocks[block]);
 }
 
-/* Lend every block that was noted as idle and still is, if the policy may go on. */
-static void lend_region(struct tagstorage_choice *policy,
+/*
+ * Lend every block that was noted as idle and still is, if the policy may go on. But
+ * those that were not idle yet when this was last called wait for the next time.
+ * True: there are such.
+ */
+static bool lend_region(struct tagstorage_choice *policy,
 			struct tagstorage_region *region)
 {
-	unsigned long block;
+	unsigned long nr = region->geo.nr_blocks, block;
+	bool waiting = false;
 
-	for_each_set_bit(block, region->idle, region->geo.nr_blocks) {
+	for (block = tagstorage_next_bit(region->idle, nr, 0); block < nr;
+	     block = tagstorage_next_bit(region->idle, nr, block + 1)) {
 		if (tagstorage_fault_of(policy))
-			return;
+			return false;
+		if (!test_and_set_bit(block, region->waited)) {
+			waiting = true;
+			continue;
+		}
 		clear_bit(block, region->idle);
 		/* The bit before the state: who makes it idle again notes it. */
 		smp_mb__after_atomic();
 		lend_block(policy, region, block);
 		cond_resched();
 	}
+	return waiting;
 }
 
 /*
  * Drain one block as far as it goes without eviction. True if it is back. With
  * @lent, a lent block begins to drain. A claim that fails looks under the same lock
- * whether the region is attached, so no block becomes lent again behind the last pass.
+ * whether its policy is there still, so no block becomes lent again behind the last pass.
  */
 static bool drain_block(struct tagstorage_region *region, u64 block, bool lent)
 {
@@ -147,7 +178,13 @@ static bool drain_block(struct tagstorage_region *region, u64 block, bool lent)
 					TAGSTORAGE_DRAINING);
 	if (!tagstorage_block_change(region, block, TAGSTORAGE_DRAINING,
 				     TAGSTORAGE_CLAIMING)) {
-		/* somebody claims it, or it is not out at all */
+		/*
+		 * It is not out at all, or somebody claims it. Who does may not have
+		 * looked yet, and the policy stands before what is free no longer than
+		 * the last pass.
+		 */
+		if (tagstorage_block_state(region, block) == TAGSTORAGE_CLAIMING)
+			tagstorage_take_free(region, block);
 		spin_unlock_irqrestore(&zone->lock, flags);
 		return false;
 	}
@@ -210,23 +247,6 @@ static void drain_region(struct tagstorage_region *region, int passes)
 			       atomic_long_read(&region->out));
 }
 
-/*
- * A claim that began while the region was attached may give up behind the last pass,
- * with free pages of its block where others find them. Claims are bounded, and none
- * of them waits for tagstorage_lend_mutex.
- */
-static void drain_claimed(struct tagstorage_region *region)
-{
-	u64 block;
-
-	for (block = 0; block < region->geo.nr_blocks; block++)
-		wait_var_event(&region->blocks[block],
-			       tagstorage_block_state(region, block) !=
-			       TAGSTORAGE_CLAIMING);
-	if (atomic_long_read(&region->out))
-		drain_pass(region, true);
-}
-
 static bool any_out(void)
 {
 	struct tagstorage_region *region;
@@ -284,9 +304,13 @@ static void lend_end(void)
 	module_put(THIS_MODULE);
 }
 
+/* What is claimed where no policy is comes back, too, when the claim fails. */
 static bool is_draining(const struct tagstorage_region *region, u64 block)
 {
-	return tagstorage_block_state(region, block) == TAGSTORAGE_DRAINING;
+	enum tagstorage_state state = tagstorage_block_state(region, block);
+
+	return state == TAGSTORAGE_DRAINING ||
+	       (state == TAGSTORAGE_CLAIMING && !region->attached);
 }
 
 static u64 count_draining(const struct tagstorage_region *region)
@@ -298,13 +322,11 @@ static u64 count_draining(const struct tagstorage_region *region)
 	return count;
 }
 
-/* Lend what is idle; go on draining what an earlier policy left behind. */
-static bool work_region(struct tagstorage_choice *policy,
-			struct tagstorage_region *region)
+/* Go on draining what an earlier policy left behind. True if some of it is left. */
+static bool drain_left(struct tagstorage_region *region)
 {
 	if (region->attached) {
 		drain_pass(region, false);
-		lend_region(policy, region);
 		return count_draining(region);
 	}
 	if (atomic_long_read(&region->out))
@@ -313,21 +335,32 @@ static bool work_region(struct tagstorage_choice *policy,
 	       atomic_long_read(&region->out);
 }
 
-static void lend_work(struct work_struct *work)
+static void drain_work(struct work_struct *work)
 {
-	struct tagstorage_choice *policy;
 	struct tagstorage_region *region;
 	bool left = false;
 	unsigned int i;
 
 	mutex_lock(&tagstorage_lend_mutex);
+	tagstorage_for_each_region(region, i)
+		left |= drain_left(region);
+	if (left)
+		tagstorage_drain_kick();
+	lend_end();
+	mutex_unlock(&tagstorage_lend_mutex);
+}
+
+static void lend_work(struct work_struct *work)
+{
+	struct tagstorage_choice *policy;
+	struct tagstorage_region *region;
+	unsigned int i;
+
+	mutex_lock(&tagstorage_lend_mutex);
 	policy = tagstorage_policy_active();
 	tagstorage_for_each_region(region, i)
-		left |= work_region(policy, region);
-	if (left)
-		queue_delayed_work(system_unbound_wq, &tagstorage_lend_work,
-				   DRAIN_RETRY);
-	lend_end();
+		if (region->attached && lend_region(policy, region))
+			lend_again();
 	mutex_unlock(&tagstorage_lend_mutex);
 }
 
@@ -371,8 +404,12 @@ static int attach_region(struct tagstorage_choice *policy,
 	}
 	if (policy->ops.keeps)
 		tagstorage_kept_begin(region, policy);
+	/* Nobody has waited for the policy, so no block has to. */
 	bitmap_fill(region->idle, region->geo.nr_blocks);
-	WRITE_ONCE(region->attached, true);
+	bitmap_fill(region->waited, region->geo.nr_blocks);
+	WRITE_ONCE(region->era, region->era + 1);
+	/* Who sees the policy sees the era; with claim_undo(). */
+	smp_store_release(&region->attached, true);
 	return 0;
 }
 
@@ -454,7 +491,8 @@ int tagstorage_lend_start(struct tagstorage_choice *policy)
  * tagstorage_lend_stop - take back all that a policy has lent
  * @policy: the policy, which is the active one
  *
- * Bounded; what is left afterwards is the worker's.
+ * Bounded; what is left afterwards is the worker's, and so is the block of a claim that
+ * is under way for longer: it may have to reclaim memory.
  *
  * Context: tagstorage_lend_mutex held.
  */
@@ -469,10 +507,10 @@ void tagstorage_lend_stop(struct tagstorage_choice *policy)
 		if (!region->attached)
 			continue;
 		WRITE_ONCE(region->attached, false);
+		WRITE_ONCE(region->era, region->era + 1);
 		if (policy->ops.keeps)
 			tagstorage_kept_stop(region);
 		drain_region(region, DRAIN_PASSES);
-		drain_claimed(region);
 		if (policy->ops.keeps)
 			tagstorage_kept_end(region);
 		tagstorage_call_detach(policy, region);
@@ -480,8 +518,7 @@ void tagstorage_lend_stop(struct tagstorage_choice *policy)
 			atomic_long_read(&region->out);
 	}
 	if (left)
-		queue_delayed_work(system_unbound_wq, &tagstorage_lend_work,
-				   DRAIN_RETRY);
+		tagstorage_drain_kick();
 	lend_end();
 }
 
@@ -511,6 +548,7 @@ void tagstorage_lend_drain(void)
 void tagstorage_lend_exit(void)
 {
 	cancel_delayed_work_sync(&tagstorage_lend_work);
+	cancel_delayed_work_sync(&tagstorage_drain_work);
 }
 
 /* What the engine as a whole is doing, for sysfs. */

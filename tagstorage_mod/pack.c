@@ -97,7 +97,7 @@ stash_pop(struct tagstorage_region *region, struct zone *zone)
 		if (!(word & STASH_MASK))
 			return NULL;
 		page = stash_page(region, word);
-		if (page_zone(page) != zone)
+		if (tagstorage_zone(page) != zone)
 			return NULL;
 	} while (!try_cmpxchg(stash, &word, word & (word - 1)));
 	return page;
@@ -208,9 +208,11 @@ bool tagstorage_stash_drain(struct tagstorage_region *region, bool all)
 
 		if (!(word & STASH_MASK))
 			continue;
-		if (all)
+		if (all) {
 			stash_free(region, xchg(&stash->word, 0));
-		else if (word == stash->seen && cmpxchg(&stash->word, word, 0) == word)
+			continue;
+		}
+		if (word == stash->seen && cmpxchg(&stash->word, word, 0) == word)
 			stash_free(region, word);
 		else
 			left = true;
@@ -231,8 +233,10 @@ bool tagstorage_has_room(struct zone *zone, unsigned long nr)
 	unsigned long free = zone_page_state(zone, NR_FREE_PAGES);
 	unsigned long others = zone_page_state(zone, NR_FREE_CMA_PAGES) +
 			       READ_ONCE(zone->nr_free_highatomic);
+	/* The watermarks' boost changes at any time: how it was is good enough. */
+	unsigned long mark = data_race(min_wmark_pages(zone));
 
-	return free > others && free - others > min_wmark_pages(zone) + nr;
+	return free > others && free - others > mark + nr;
 }
 
 /* What of a chunk is free comes off the free lists. zone->lock held. */
@@ -242,8 +246,8 @@ static u32 take_locked(struct tagstorage_region *region, struct zone *zone,
 	u64 pfn = tagstorage_chunk_pfn(region, chunk);
 	struct page *page = pfn_to_page(pfn);
 
-	if (page_zone(page) != zone ||
-	    page_zone(page + TAGSTORAGE_CHUNK - 1) != zone)
+	if (tagstorage_zone(page) != zone ||
+	    tagstorage_zone(page + TAGSTORAGE_CHUNK - 1) != zone)
 		return 0;
 	return tag_storage_take_free(page, TAGSTORAGE_CHUNK, false);
 }
@@ -285,7 +289,7 @@ unsigned int tagstorage_span_free(const struct tagstorage_region *region,
 	struct page *page = pfn_to_online_page(pfn);
 
 	if (!page || !pfn_to_online_page(pfn + nr - 1) ||
-	    page_zone(page) != zone)
+	    tagstorage_zone(page) != zone)
 		return 0;
 	while (i < nr) {
 		unsigned int run = 1;
@@ -345,8 +349,8 @@ static bool take_span(struct search *search, u64 block)
 static bool in_zone(const struct tagstorage_region *region, u64 block,
 		    const struct zone *zone)
 {
-	return page_zone(pfn_to_page(tagstorage_span_pfn(&region->geo,
-							 block))) == zone;
+	return tagstorage_zone(pfn_to_page(tagstorage_span_pfn(&region->geo,
+							       block))) == zone;
 }
 
 /* Of some reserved blocks with holes, the fullest; nr_blocks: none. */
@@ -358,7 +362,7 @@ static u64 find_hole(struct tagstorage_region *region, const struct zone *zone)
 	unsigned int looked = 0, most = 0, count;
 
 	while (looked < PACK_HOLES) {
-		next = find_next_bit(region->holes, end, next);
+		next = tagstorage_next_bit(region->holes, end, next);
 		if (next >= end)
 			break;
 		count = tagstorage_block_count(region, next);
@@ -573,9 +577,11 @@ struct page *tagstorage_pack(struct zone *zone, gfp_t gfp)
 	if (!tagstorage_packs())
 		return NULL;
 	tagstorage_for_each_region(search.region, i) {
-		if (!tagstorage_overlap(zone->zone_start_pfn, zone->spanned_pages,
-					search.region->geo.data_pfn,
-					tagstorage_data_pages(&search.region->geo)))
+		/* A guess while the zone grows: each page's own zone is looked at. */
+		if (!data_race(tagstorage_overlap(zone->zone_start_pfn,
+						  zone->spanned_pages,
+						  search.region->geo.data_pfn,
+						  tagstorage_data_pages(&search.region->geo))))
 			continue;
 		page = pack_in(&search);
 		if (page)

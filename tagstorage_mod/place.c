@@ -48,7 +48,7 @@ static bool allows(const struct search *search, struct zone *zone)
 
 static bool take_page(const struct search *search, struct page *page)
 {
-	struct zone *zone = page_zone(page);
+	struct zone *zone = tagstorage_zone(page);
 	unsigned long flags;
 	bool taken;
 

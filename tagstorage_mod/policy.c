@@ -252,7 +252,7 @@ void tagstorage_stray(struct tagstorage_region *region, struct page *page,
 		SetPageReserved(page + i);
 		init_page_count(page + i);
 		adjust_managed_page_count(page + i, -1);
-		set_page_private(page + i, STRAY);
+		WRITE_ONCE(page_private(page + i), STRAY);
 		tagstorage_clean_stray(region, page + i);
 	}
 	atomic_add(nr, &strays);
@@ -261,7 +261,7 @@ void tagstorage_stray(struct tagstorage_region *region, struct page *page,
 
 bool tagstorage_is_stray(const struct page *page)
 {
-	return page_private(page) == STRAY;
+	return READ_ONCE(page_private(page)) == STRAY;
 }
 
 /* Were there any since somebody last asked? Context: no lock of the page allocator. */

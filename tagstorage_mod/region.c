@@ -112,6 +112,7 @@ static void region_free(struct tagstorage_region *region)
 	kvfree(region->blocks);
 	kvfree(region->prepared);
 	kvfree(region->idle);
+	kvfree(region->waited);
 	kvfree(region->held);
 	kvfree(region->kept);
 	kvfree(region->holes);
@@ -144,6 +145,8 @@ region_alloc(const struct tagstorage_found *found)
 				    sizeof(long), GFP_KERNEL);
 	region->idle = kvcalloc(BITS_TO_LONGS(geo->nr_blocks), sizeof(long),
 				GFP_KERNEL);
+	region->waited = kvcalloc(BITS_TO_LONGS(geo->nr_blocks), sizeof(long),
+				  GFP_KERNEL);
 	region->held = kvcalloc(BITS_TO_LONGS(geo->nr_blocks), sizeof(long),
 				GFP_KERNEL);
 	region->kept = kvcalloc(BITS_TO_LONGS(tagstorage_storage_pages(geo)),
@@ -159,8 +162,9 @@ region_alloc(const struct tagstorage_found *found)
 	INIT_LIST_HEAD(&region->kept_pages);
 	region->stats = alloc_percpu(struct tagstorage_stats);
 	if (region->name && region->blocks && region->prepared &&
-	    region->idle && region->held && region->kept && region->holes &&
-	    region->dense && region->stuck && region->stash && region->stats)
+	    region->idle && region->waited && region->held && region->kept &&
+	    region->holes && region->dense && region->stuck &&
+	    region->stash && region->stats)
 		return region;
 	region_free(region);
 	return NULL;

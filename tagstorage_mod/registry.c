@@ -340,7 +340,7 @@ int tagstorage_policy_register(const struct tagstorage_policy *policy)
 	} else {
 		list_add_tail_rcu(&choice->list, &carveout.list);
 		/* Who wants it activates it, once, when it is loaded. */
-		if (activate && active == &carveout &&
+		if (READ_ONCE(activate) && active == &carveout &&
 		    strcmp(policy->name, wanted))
 			switch_policy(choice, TAGSTORAGE_BY_LOAD);
 	}

@@ -7,28 +7,32 @@
  * them, and in aged memory no block covers enough free pages to begin with. So from time
  * to time the worker looks how many blocks the tagged pages would need if they lay close.
  * That many of the fullest blocks are to become full (dense); the others are to run
- * empty. It goes from one dense block to the next:
+ * empty. First the sparse ones, which bring a block for a few moves: while pages come
+ * and go, a block that is half full now may be sparse in a moment, for nothing. Only when
+ * all is quiet, fuller ones, step by step. It goes from one dense block to the next:
  *
- *	1. isolate tagged pages of blocks that are to run empty, as many as fit;
- *	2. take what is free of the pages that the dense block covers, and if that is
- *	   not enough, move untagged pages out of it;
- *	3. prepare these pages, and migrate the tagged ones to them.
+ *	1. take what is free of the pages that the dense block covers, and if that is
+ *	   not enough, move untagged pages out of it; prepare these pages;
+ *	2. when there are as many as a chunk has: isolate as many tagged pages of blocks
+ *	   that are to run empty, and migrate them there.
  *
  * The last page that leaves a block releases it, as always. Every page that is moved
  * is moved as compaction does it, asynchronously: nobody waits for the worker, and what
  * is in use stays where it is. Nothing is reclaimed for it, either.
  *
- * It may take `pack_percent` of one CPU's time and sleeps for the rest, and it stops
- * where it gains too little: what a block brings is one page (of 4 KiB, say), what
+ * It may take `pack_percent` of one CPU's time, and sleeps for the rest. What it does not
+ * take is saved for up to a second, and then it works three quarters of the time, until
+ * that is spent: blocks become sparse when much is freed, and that comes in bursts. It
+ * stops where it gains too little: what a block brings is one page (of 4 KiB, say), what
  * emptying it costs is up to 64 moves. When nothing moves any more, it waits for the next
- * block that is reserved.
+ * block that is reserved, or the next hole.
  *
  * It also empties the stashes that nobody uses, and looks for holes that pack.c has not
  * heard of.
  *
- * One work item, so there is no lock: `dense`, `stuck` and `seen` are its own. The
- * queue's workers are bound to a CPU, because what was moved away is on that CPU's list
- * of free pages, which is then drained.
+ * One work item, so there is no lock: `dense`, `stuck`, `sparse`, `seen`, `quiet` and the
+ * budget are its own. The queue's workers are bound to a CPU, because what was moved away
+ * is on that CPU's list of free pages, which is then drained.
  */
 #define pr_fmt(fmt) "tagstorage: " fmt
 
@@ -45,7 +49,7 @@
 #include "trace.h"
 
 /* From one look to the next, while there is something to do. */
-#define REPACK_PERIOD	max(HZ / 4, 1)
+#define REPACK_PERIOD	max(HZ / 20, 1)
 /* A block that could not be filled is left alone for so long. */
 #define REPACK_STUCK	(10 * HZ)
 /* Blocks that may be too many: 1/32 of them, and the zero page's and the stashes'. */
@@ -54,10 +58,19 @@
 #define REPACK_LOOKS	1024
 /* How full is a block? From 1 to this. */
 #define LEVELS		32
+/* Up to this level, blocks are sparse. */
+#define LEVEL_SPARSE	(LEVELS / 4)
+/* Time whose share can be saved, and the share of time, in percent, that spends it. */
+#define BUDGET_TIME	NSEC_PER_SEC
+#define BUDGET_DUTY	75u
 
 static struct workqueue_struct *repack_wq;
 static bool repack_stopping;
 static unsigned long stuck_since;
+
+/* Nanoseconds of work that are saved, or owed; and when that was last true. */
+static s64 budget;
+static u64 budget_at;
 
 static void repack_work_fn(struct work_struct *work);
 static DECLARE_DELAYED_WORK(repack_work, repack_work_fn);
@@ -96,11 +109,24 @@ MODULE_PARM_DESC(pack_percent,
 		 "percent of one CPU's time for moving tagged pages together; 0: don't (default 5)");
 
 /**
+ * struct repack_room - prepared pages that nobody has, to move tagged ones to
+ * @chunk: the chunk
+ * @pages: a bit for each of its pages
+ */
+struct repack_room {
+	u64 chunk;
+	u32 pages;
+};
+
+/**
  * struct repack - one pass over a region
  * @region: the region
- * @since: when the worker slept last, in nanoseconds
- * @chunk: the chunk that is being filled
- * @pages: those of its pages that are there to be filled
+ * @since: when the worker last slept or paid, in nanoseconds
+ * @ran: how long it had run then, as the scheduler counts
+ * @zone: where the pages are that are there to be filled
+ * @nr: how many
+ * @rooms: in so many chunks
+ * @room: these
  * @next: where tagged pages are looked for: number of a page that is covered
  * @gathered: tagged pages moved
  * @cleared: untagged pages moved
@@ -108,8 +134,11 @@ MODULE_PARM_DESC(pack_percent,
 struct repack {
 	struct tagstorage_region *region;
 	u64 since;
-	u64 chunk;
-	u32 pages;
+	u64 ran;
+	struct zone *zone;
+	unsigned int nr;
+	unsigned int rooms;
+	struct repack_room room[TAGSTORAGE_CHUNK];
 	unsigned long next;
 	unsigned long gathered;
 	unsigned long cleared;
@@ -121,17 +150,54 @@ static bool stopped(void)
 	       !tagstorage_packs();
 }
 
+static unsigned int percent_of_cpu(void)
+{
+	return clamp(READ_ONCE(pack_percent), 1u, 100u);
+}
+
+/* Begin to count what is done. */
+static void begin_work(struct repack *repack)
+{
+	repack->since = ktime_get_ns();
+	repack->ran = READ_ONCE(current->se.sum_exec_runtime);
+}
+
+/*
+ * Time that the worker had a CPU for. The scheduler counts that with each tick, and
+ * when another task takes the CPU; if it has not, none did, and all time was the worker's.
+ */
+static u64 work_done(const struct repack *repack)
+{
+	u64 ran = READ_ONCE(current->se.sum_exec_runtime) - repack->ran;
+
+	return ran ? : ktime_get_ns() - repack->since;
+}
+
+/* What it may do since it last paid is the worker's, what it has done was not. */
+static void pay(struct repack *repack)
+{
+	unsigned int percent = percent_of_cpu();
+	s64 most = BUDGET_TIME / 100 * percent;
+	u64 now = ktime_get_ns();
+
+	budget += min(now - budget_at, BUDGET_TIME) / 100 * percent;
+	budget = clamp(budget - (s64)work_done(repack), -most, most);
+	budget_at = now;
+	begin_work(repack);
+}
+
 /* Sleep for as long as what was done since the last time has to last. */
 static void rest(struct repack *repack)
 {
-	unsigned int percent = min(max(READ_ONCE(pack_percent), 1u), 100u);
-	u64 spent = ktime_get_ns() - repack->since;
-	u64 pause = nsecs_to_jiffies(spent * (100 - percent) / percent);
+	unsigned int percent = percent_of_cpu();
+	unsigned int share = budget > 0 ? max(percent, BUDGET_DUTY) : percent;
+	u64 pause = nsecs_to_jiffies(work_done(repack) * (100 - share) / share);
 
 	if (!pause)
 		return;
+	pay(repack);
 	schedule_timeout_idle(min_t(u64, pause, HZ));
-	repack->since = ktime_get_ns();
+	begin_work(repack);
 }
 
 static bool is_full(const struct tagstorage_region *region, u64 block)
@@ -141,7 +207,14 @@ static bool is_full(const struct tagstorage_region *region, u64 block)
 
 static struct zone *zone_of(const struct tagstorage_region *region, u64 block)
 {
-	return page_zone(pfn_to_page(tagstorage_span_pfn(&region->geo, block)));
+	return tagstorage_zone(pfn_to_page(tagstorage_span_pfn(&region->geo,
+							       block)));
+}
+
+/* It could not be filled, and no page of it was freed since. */
+static bool is_stuck(const struct tagstorage_region *region, u64 block)
+{
+	return test_bit(block, region->stuck) && !test_bit(block, region->holes);
 }
 
 /* Holes that pack.c was not told of: a page was on some list when it was freed. */
@@ -151,7 +224,8 @@ static void find_holes(struct repack *repack)
 	u64 block;
 
 	for (block = 0; block < region->geo.nr_blocks && !stopped(); block++) {
-		if (tagstorage_block_state(region, block) != TAGSTORAGE_RESERVED ||
+		/* Who is not reserved has no count. */
+		if (!tagstorage_block_count(region, block) ||
 		    is_full(region, block) || test_bit(block, region->holes))
 			continue;
 		if (tagstorage_span_free(region, zone_of(region, block), block))
@@ -178,8 +252,11 @@ struct levels {
 /* 0: the block is not reserved. */
 static unsigned int level_of(const struct tagstorage_region *region, u64 block)
 {
-	return DIV_ROUND_UP(min(tagstorage_block_count(region, block),
-				region->geo.span_pages) * LEVELS,
+	unsigned int count = tagstorage_block_count(region, block);
+
+	if (likely(!count))
+		return 0;
+	return DIV_ROUND_UP(min(count, region->geo.span_pages) * LEVELS,
 			    region->geo.span_pages);
 }
 
@@ -195,11 +272,28 @@ static void count_levels(const struct tagstorage_region *region,
 		if (!level)
 			continue;
 		levels->blocks[level]++;
-		levels->room[level] += test_bit(block, region->stuck) ?
+		levels->room[level] += is_stuck(region, block) ?
 				       count : region->geo.span_pages;
 		levels->reserved++;
 		levels->pages += count;
 	}
+}
+
+/*
+ * Do pages come and go? Then only what is sparse is worth to be emptied; and nothing
+ * if they become more: these fill what is free in reserved blocks by themselves.
+ */
+static void look_around(struct tagstorage_region *region, unsigned long pages)
+{
+	unsigned long some = pages / 256 + TAGSTORAGE_CHUNK;
+
+	region->quiet = pages <= region->seen + some &&
+			region->seen <= pages + some;
+	if (!region->quiet || !region->sparse)
+		region->sparse = LEVEL_SPARSE;
+	if (pages > region->seen + some)
+		region->sparse = 0;
+	region->seen = pages;
 }
 
 /*
@@ -215,6 +309,7 @@ static bool choose_dense(struct tagstorage_region *region)
 
 	bitmap_zero(region->dense, region->geo.nr_blocks);
 	count_levels(region, &levels);
+	look_around(region, levels.pages);
 	while (level && room + levels.room[level] < levels.pages) {
 		room += levels.room[level];
 		dense += levels.blocks[level--];
@@ -223,7 +318,8 @@ static bool choose_dense(struct tagstorage_region *region)
 		return false;
 	quota = DIV_ROUND_UP(levels.pages - room, region->geo.span_pages);
 	quota = min(quota, levels.blocks[level]);
-	if (levels.reserved <= dense + quota + REPACK_SLACK(levels.reserved))
+	if (!region->sparse ||
+	    levels.reserved <= dense + quota + REPACK_SLACK(levels.reserved))
 		return false;
 
 	for (block = 0; block < region->geo.nr_blocks; block++) {
@@ -261,15 +357,16 @@ static unsigned int isolate_tagged(struct repack *repack, struct zone *zone,
 	if (zone->zone_start_pfn > region->geo.data_pfn + repack->next)
 		repack->next = zone->zone_start_pfn - region->geo.data_pfn;
 	while (isolated < nr && looked++ < REPACK_LOOKS) {
-		unsigned long bit = find_next_bit(region->prepared, end,
-						  repack->next);
+		unsigned long bit = tagstorage_next_bit(region->prepared, end,
+							repack->next);
 		u64 block = bit / region->geo.span_pages;
 
 		if (bit >= end) {
 			repack->next = max(repack->next, end);
 			break;
 		}
-		if (test_bit(block, region->dense)) {
+		if (test_bit(block, region->dense) ||
+		    level_of(region, block) > region->sparse) {
 			repack->next = (block + 1) * region->geo.span_pages;
 			continue;
 		}
@@ -281,16 +378,18 @@ static unsigned int isolate_tagged(struct repack *repack, struct zone *zone,
 }
 
 /* Move untagged pages out of the chunk, @nr at most. */
-static unsigned int clear_chunk(struct repack *repack, struct zone *zone,
+static unsigned int clear_chunk(struct repack *repack, u64 chunk,
 				unsigned int nr)
 {
 	struct tagstorage_region *region = repack->region;
-	unsigned long bit = repack->chunk * TAGSTORAGE_CHUNK;
+	unsigned long bit = chunk * TAGSTORAGE_CHUNK;
 	struct page *page = pfn_to_page(region->geo.data_pfn + bit);
 	unsigned int i, isolated = 0, moved;
+	struct zone *zone = repack->zone;
 	LIST_HEAD(folios);
 
-	if (!tagstorage_has_room(zone, high_wmark_pages(zone)))
+	/* The watermarks' boost changes at any time: how it was is good enough. */
+	if (!tagstorage_has_room(zone, data_race(high_wmark_pages(zone))))
 		return 0;
 	for (i = 0; i < TAGSTORAGE_CHUNK && isolated < nr; i++)
 		if (!test_bit(bit + i, region->prepared) && PageLRU(page + i))
@@ -304,69 +403,102 @@ static unsigned int clear_chunk(struct repack *repack, struct zone *zone,
 }
 
 /* Take @nr pages of the chunk, if so many can be had, and prepare them. */
-static void take_room(struct repack *repack, unsigned int nr)
+static void take_room(struct repack *repack, u64 chunk, unsigned int nr)
 {
 	struct tagstorage_region *region = repack->region;
-	u64 pfn = tagstorage_chunk_pfn(region, repack->chunk);
-	struct zone *zone = page_zone(pfn_to_page(pfn));
+	struct zone *zone = repack->zone;
 	u32 pages = 0;
 
 	if (tagstorage_has_room(zone, TAGSTORAGE_CHUNK))
-		pages = tagstorage_take_chunk(region, zone, repack->chunk);
+		pages = tagstorage_take_chunk(region, zone, chunk);
 	if (hweight32(pages) < nr &&
-	    clear_chunk(repack, zone, nr - hweight32(pages)))
-		pages |= tagstorage_take_chunk(region, zone, repack->chunk);
-	if (pages && tagstorage_prepare_chunk(region, repack->chunk, pages)) {
+	    clear_chunk(repack, chunk, nr - hweight32(pages)))
+		pages |= tagstorage_take_chunk(region, zone, chunk);
+	if (pages && tagstorage_prepare_chunk(region, chunk, pages)) {
 		/* It was released and lent meanwhile. */
-		tagstorage_pages_free(region, repack->chunk, pages);
+		tagstorage_pages_free(region, chunk, pages);
 		pages = 0;
 	}
-	repack->pages = pages;
+	if (!pages) {
+		__set_bit(tagstorage_chunk_block(region, chunk), region->stuck);
+		return;
+	}
+	repack->room[repack->rooms].chunk = chunk;
+	repack->room[repack->rooms++].pages = pages;
+	repack->nr += hweight32(pages);
 }
 
 static struct folio *repack_target(struct folio *src, unsigned long private)
 {
 	struct repack *repack = (struct repack *)private;
+	struct repack_room *room;
 	struct page *page;
 
-	if (!repack->pages)
+	if (!repack->rooms)
 		return NULL;
-	page = pfn_to_page(tagstorage_chunk_pfn(repack->region, repack->chunk) +
-			   __ffs(repack->pages));
-	repack->pages &= repack->pages - 1;
+	room = &repack->room[repack->rooms - 1];
+	page = pfn_to_page(tagstorage_chunk_pfn(repack->region, room->chunk) +
+			   __ffs(room->pages));
+	room->pages &= room->pages - 1;
+	repack->rooms -= !room->pages;
 	tagstorage_page_dress(page, GFP_HIGHUSER_MOVABLE);
 	return page_folio(page);
 }
 
-/* Fill a chunk of a dense block. False: there are no more pages to fill it with. */
-static bool fill_chunk(struct repack *repack, u64 block)
+/* Nobody came for these. */
+static void give_back(struct repack *repack)
+{
+	for (; repack->rooms; repack->rooms--)
+		tagstorage_pages_free(repack->region,
+				      repack->room[repack->rooms - 1].chunk,
+				      repack->room[repack->rooms - 1].pages);
+	repack->nr = 0;
+}
+
+/* Move tagged pages to what was taken. False: there are no more such pages. */
+static bool fill_rooms(struct repack *repack)
 {
 	struct tagstorage_region *region = repack->region;
-	unsigned long bit = repack->chunk * TAGSTORAGE_CHUNK;
-	struct zone *zone = zone_of(region, block);
-	unsigned int room, nr, moved = 0;
+	unsigned int moved = 0;
+	bool more = true;
 	LIST_HEAD(folios);
+
+	if (!repack->nr)
+		return true;
+	if (isolate_tagged(repack, repack->zone, repack->nr, &folios))
+		migrate_pages(&folios, repack_target, NULL,
+			      (unsigned long)repack, MIGRATE_ASYNC,
+			      MR_COMPACTION, &moved);
+	else
+		more = repack->next < tagstorage_data_pages(&region->geo);
+	if (!list_empty(&folios))
+		putback_movable_pages(&folios);
+	give_back(repack);
+	tagstorage_count(region, gathered, moved);
+	repack->gathered += moved;
+	rest(repack);
+	return more;
+}
+
+/* Fill a chunk of a dense block. False: the pass is over. */
+static bool fill_chunk(struct repack *repack, u64 block, u64 chunk)
+{
+	struct tagstorage_region *region = repack->region;
+	unsigned long bit = chunk * TAGSTORAGE_CHUNK;
+	struct zone *zone = zone_of(region, block);
+	unsigned int room;
 
 	room = TAGSTORAGE_CHUNK -
 	       hweight32(READ_ONCE(region->prepared[BIT_WORD(bit)]) >>
 			 bit % BITS_PER_LONG);
 	if (!room)
 		return true;
-	nr = isolate_tagged(repack, zone, room, &folios);
-	if (!nr)
-		return repack->next < tagstorage_data_pages(&region->geo);
-	take_room(repack, nr);
-	if (!repack->pages)
-		__set_bit(block, region->stuck);
-	else
-		migrate_pages(&folios, repack_target, NULL,
-			      (unsigned long)repack, MIGRATE_ASYNC,
-			      MR_COMPACTION, &moved);
-	if (!list_empty(&folios))
-		putback_movable_pages(&folios);
-	tagstorage_pages_free(region, repack->chunk, repack->pages);
-	tagstorage_count(region, gathered, moved);
-	repack->gathered += moved;
+	if (zone != repack->zone || repack->nr + room > TAGSTORAGE_CHUNK) {
+		if (!fill_rooms(repack))
+			return false;
+		repack->zone = zone;
+	}
+	take_room(repack, chunk, room);
 	return true;
 }
 
@@ -378,47 +510,62 @@ static bool fill_block(struct repack *repack, u64 block)
 	for (i = 0; i < nr; i++) {
 		if (stopped() || !READ_ONCE(repack->region->attached))
 			return false;
-		repack->chunk = block * nr + i;
-		if (!fill_chunk(repack, block))
+		if (!fill_chunk(repack, block, block * nr + i))
 			return false;
-		rest(repack);
 	}
 	return true;
 }
 
-/* Where nothing is lent, nothing is gained, and no page moves that would not else. */
-static void gather(struct repack *repack)
+/*
+ * Where nothing is lent, nothing is gained, and no page moves that would not else.
+ * True: it may be worth to look again soon.
+ */
+static bool gather(struct repack *repack)
 {
 	struct tagstorage_region *region = repack->region;
 	unsigned long block;
 
-	if (!READ_ONCE(region->attached) || !choose_dense(region))
-		return;
+	if (!READ_ONCE(region->attached))
+		return false;
+	if (!choose_dense(region))
+		return !region->quiet;
 	drain_all_pages(NULL);
 	for_each_set_bit(block, region->dense, region->geo.nr_blocks) {
-		if (is_full(region, block) || test_bit(block, region->stuck))
+		if (is_full(region, block) || is_stuck(region, block))
 			continue;
 		if (!fill_block(repack, block))
 			break;
 		cond_resched();
 	}
+	if (!stopped() && READ_ONCE(region->attached))
+		fill_rooms(repack);
+	give_back(repack);
 	trace_tagstorage_repack(region->index, repack->gathered,
 				repack->cleared);
+	if (repack->gathered >= region->geo.span_pages || !region->quiet)
+		return true;
+	region->sparse *= 2;
+	if (region->sparse <= LEVELS)
+		return true;
+	region->sparse = LEVEL_SPARSE;
+	return false;
 }
 
 /* True: it may be worth to look again soon. */
 static bool repack_region(struct tagstorage_region *region)
 {
-	struct repack repack = { .region = region, .since = ktime_get_ns() };
+	struct repack repack = { .region = region };
 	bool left = tagstorage_stash_drain(region, false);
 
 	if (stopped())
 		return left;
+	begin_work(&repack);
 	if (time_after(jiffies, stuck_since + REPACK_STUCK))
 		bitmap_zero(region->stuck, region->geo.nr_blocks);
 	find_holes(&repack);
-	gather(&repack);
-	return left || repack.gathered >= region->geo.span_pages;
+	left |= gather(&repack);
+	pay(&repack);
+	return left;
 }
 
 static void repack_work_fn(struct work_struct *work)

@@ -11,10 +11,8 @@
 #include <linux/gfp.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
-#include <linux/mm_inline.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
-#include <linux/vmstat.h>
 
 #include "engine.h"
 
@@ -42,15 +40,16 @@ static struct folio *place_folio(int nid, gfp_t gfp)
 static struct folio *replace_target(struct folio *src, unsigned long unused)
 {
 	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_ZEROTAGS | __GFP_NOWARN;
+	int nid = zone_to_nid(tagstorage_zone(&src->page));
 	struct folio *dst;
 
 	if (folio_test_large(src))
 		gfp |= __GFP_COMP | __GFP_NORETRY;
-	dst = __folio_alloc(gfp, folio_order(src), folio_nid(src), NULL);
+	dst = __folio_alloc(gfp, folio_order(src), nid, NULL);
 	if (!dst || tagstorage_is_prepared(&dst->page, folio_nr_pages(dst)))
 		return dst;
 	folio_put(dst);
-	return folio_test_large(src) ? NULL : place_folio(folio_nid(src), gfp);
+	return folio_test_large(src) ? NULL : place_folio(nid, gfp);
 }
 
 /* Give all who map this folio another one. Takes over the caller's reference. */
@@ -66,8 +65,7 @@ static bool replace_folio(struct folio *folio)
 		return false;
 	}
 	list_add(&folio->lru, &folios);
-	node_stat_mod_folio(folio, NR_ISOLATED_ANON + folio_is_file_lru(folio),
-			    folio_nr_pages(folio));
+	tagstorage_count_isolated(folio);
 	folio_put(folio);
 
 	migrate_pages(&folios, replace_target, NULL, 0, MIGRATE_SYNC,

@@ -101,9 +101,11 @@ static bool metadata_hand_out(struct tagstorage_region *region,
 	case METADATA_FIRST:
 		return true;
 	case METADATA_NEAR:
-		return ordinary_free(zone) <= high_wmark_pages(zone);
+		/* The watermarks' boost changes at any time, and so may the answer. */
+		return ordinary_free(zone) <= data_race(high_wmark_pages(zone));
 	default:
-		return ordinary_free(zone) <= low_wmark_pages(zone);
+		/* as above */
+		return ordinary_free(zone) <= data_race(low_wmark_pages(zone));
 	}
 }
 

@@ -101,6 +101,33 @@ wait_for() {
 	done
 }
 
+# hold_task NAME COMMAND... - from now on hold_reclaim.ko holds the task NAME, which the command wakes; true if it has
+# done so within a minute, false also when the file /tmp/done is there. Nothing forks meanwhile: a process that is made
+# may reclaim memory, and then nobody else does.
+hold_task() {
+	local parameters=/sys/module/hold_reclaim/parameters never held=0 i
+	mkfifo /tmp/never
+	exec {never}<>/tmp/never
+	rm /tmp/never
+	printf '%s' "$1" >"$parameters/name"
+	"${@:2}"
+	read -rt 2 -u "$never"
+	for ((i = 0; i < 600; i++)); do
+		read -r held <"$parameters/held"
+		if [ "$held" -ne 0 ] || [ -e /tmp/done ]; then
+			break
+		fi
+		read -rt 0.1 -u "$never"
+	done
+	exec {never}<&-
+	[ "$held" -eq 1 ]
+}
+
+# release_task - whom hold_reclaim.ko holds goes on
+release_task() {
+	printf -- - >/sys/module/hold_reclaim/parameters/name
+}
+
 # number_is NAME NUMBER - a sum has this value
 number_is() {
 	[ "$(sum "$1")" -eq "$2" ]
@@ -120,10 +147,23 @@ settle() {
 
 # audit WHAT - the engine's own look at every page and block
 audit() {
-	local good=0
-	tail -n 1 /sys/kernel/debug/tagstorage/audit | grep -qx 'audit: clean' || good=1
-	[ $good -eq 0 ] || cat /sys/kernel/debug/tagstorage/audit
+	local good=0 text
+	# Once: what it says while memory is used may be another thing the next time. Not to a file: memory may be full.
+	text=$(cat /sys/kernel/debug/tagstorage/audit)
+	[ "${text##*$'\n'}" = "audit: clean" ] || good=1
+	[ $good -eq 0 ] || echo "$text"
 	result $good "audit is clean: $1"
+}
+
+# end_stress PID WHAT - random operations in the background (anonstress, what it says is in /tmp/stress) come to their
+# end and verify everything once more. No worker may have ended before, whatever the reason: that is only said now.
+end_stress() {
+	local good=0
+	kill -TERM "$1"
+	wait "$1" || good=1
+	! grep -vxE 'anonstress: (--seed [0-9]+|[0-9]+ operations, .*: all right)' /tmp/stress || good=1
+	grep -qxE 'anonstress: [1-9][0-9]* operations, [1-9][0-9]* tags verified, .*: all right' /tmp/stress || good=1
+	result $good "random operations went on, and found nothing wrong, $2: $(tail -n 1 /tmp/stress)"
 }
 
 # hold NAME ARGUMENT... - a program that holds tagged memory in the background; ended by end_hold

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * engine/late.c - a task named "late" that faults one tagged page
+ * engine/late.c - a task named "late" that faults one tagged page, or some
  *
- * usage: late DONE
+ * usage: late DONE [PAGES]
  *
- * It stops before that, until it is continued. Its page tables exist, so the page is the first thing that it allocates
- * under that name. Makes the file DONE after, waits for SIGTERM, and looks at data and tag. Exit status: 0 if they are
- * right, 1 if not, 2 on other errors.
+ * It stops before that, until it is continued. With one page, its page tables exist, so the page is the first thing
+ * that it allocates under that name. Makes the file DONE after, waits for SIGTERM, and looks at data and tags. Exit
+ * status: 0 if they are right, 1 if not, 2 on other errors.
  */
 
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -33,30 +33,37 @@ static int make(const char *path)
 
 int main(int argc, char **argv)
 {
+	size_t pages = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
 	sigset_t term;
 	uint64_t loaded;
 	int signal;
 	char *area;
 
-	if (argc != 2 || prctl(SET_TAGGED_ADDR_CTRL, TAGGED_ADDR_ENABLE, 0, 0, 0))
+	if (argc < 2 || !pages || prctl(SET_TAGGED_ADDR_CTRL, TAGGED_ADDR_ENABLE, 0, 0, 0))
 		return 2;
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
 	sigprocmask(SIG_BLOCK, &term, NULL);
-	area = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE | PROT_MTE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	area = mmap(NULL, (pages + 3) * PAGE, PROT_READ | PROT_WRITE | PROT_MTE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (area == MAP_FAILED)
 		return 2;
 	/* Somewhere in between a page table may end. */
 	area[0] = 1;
-	area[3 * PAGE] = 1;
+	area[(pages + 2) * PAGE] = 1;
 	if (raise(SIGSTOP) || prctl(PR_SET_NAME, "late", 0, 0, 0))
 		return 2;
-	area[PAGE] = 2;
+	for (size_t i = 1; i <= pages; i++)
+		area[i * PAGE] = 2;
 	if (prctl(PR_SET_NAME, "on-time", 0, 0, 0) || make(argv[1]))
 		return 2;
-	asm volatile("stg %0, [%0]" : : "r"((uintptr_t)(area + PAGE) | TAG) : "memory");
+	for (size_t i = 1; i <= pages; i++)
+		asm volatile("stg %0, [%0]" : : "r"((uintptr_t)(area + i * PAGE) | TAG) : "memory");
 	sigwait(&term, &signal);
-	loaded = (uintptr_t)(area + PAGE);
-	asm volatile("ldg %0, [%0]" : "+r"(loaded) : : "memory");
-	return loaded == ((uintptr_t)(area + PAGE) | TAG) && area[PAGE] == 2 ? 0 : 1;
+	for (size_t i = 1; i <= pages; i++) {
+		loaded = (uintptr_t)(area + i * PAGE);
+		asm volatile("ldg %0, [%0]" : "+r"(loaded) : : "memory");
+		if (loaded != ((uintptr_t)(area + i * PAGE) | TAG) || area[i * PAGE] != 2)
+			return 1;
+	}
+	return 0;
 }
