@@ -27,6 +27,9 @@
  * The kernel never takes PROT_MTE away from a mapping. But a child that adds it makes pages tagged that are,
  * in its parent, in a mapping without it.
  *
+ * SIGTERM, to any of its processes or to all of them, ends it as --seconds does: no new operation, everything is
+ * verified once more, and the last line says what was done.
+ *
  * Exit status: 0 if all was right; 1 if data or tags were wrong (what, where and in which operation is
  * printed); 2 on other errors.
  */
@@ -86,6 +89,7 @@ struct range {
 
 struct counts {
 	uint64_t operations, granules, forks, huge, moved;
+	volatile sig_atomic_t stop;	/* no new operation */
 };
 
 static struct {
@@ -147,6 +151,13 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 		signal == SIGSEGV && info->si_code == SEGV_MTESERR ? " (a tag did not match)" : "", info->si_addr,
 		where(text), self->operation, self->name, settings.seed);
 	_exit(1);
+}
+
+/* For all: who has it sent to one process need not know of the others. */
+static void on_stop(int signal)
+{
+	(void)signal;
+	counts->stop = 1;
 }
 
 static size_t pick(size_t bound)
@@ -709,7 +720,7 @@ static void operate(size_t ops)
 		unsigned int choice = pick(sum);
 		size_t i = 0;
 
-		if (settings.deadline && time(NULL) >= settings.deadline)
+		if (counts->stop || (settings.deadline && time(NULL) >= settings.deadline))
 			return;
 		while (choice >= operations[i].weight)
 			choice -= operations[i++].weight;
@@ -822,17 +833,20 @@ static void get_settings(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+	/* Whoever waits for a child goes on waiting. */
+	struct sigaction stop = { .sa_handler = on_stop, .sa_flags = SA_RESTART };
 	int status, result = 0;
 
 	get_settings(argc, argv);
 	if (!have_mte())
 		die("this machine has no MTE");
+	/* Nothing that was said is lost if a signal ends this. */
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("anonstress: --seed %" PRIu64 "\n", settings.seed);
-	fflush(stdout);
 	counts = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (counts == MAP_FAILED)
 		die("there is no memory: %s", strerror(errno));
-	if (sigaction(SIGSEGV, &action, NULL) || sigaction(SIGBUS, &action, NULL))
+	if (sigaction(SIGSEGV, &action, NULL) || sigaction(SIGBUS, &action, NULL) || sigaction(SIGTERM, &stop, NULL))
 		die("signals can't be caught");
 
 	for (size_t i = 0; i < settings.workers; i++) {

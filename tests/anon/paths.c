@@ -22,12 +22,70 @@
 #include "directed.h"
 
 #define HALF		(HUGE_PAGES / 2)
+#define MPOL_BIND	2
 #define MPOL_MF_MOVE	2
+#define MOVES		20	/* attempts; 0.1 s each */
 #define THREADS		8
 
+#define BALANCING	"/sys/kernel/debug/sched/numa_balancing/"
 #define COMPACT		"/proc/sys/vm/compact_memory"
-#define SPLIT		"/sys/kernel/debug/split_huge_pages"
+#define DROP_CACHES	"/proc/sys/vm/drop_caches"
+#define NUMA_BALANCING	"/proc/sys/kernel/numa_balancing"
 #define THP		"/sys/kernel/mm/transparent_hugepage/"
+
+#define KPF_COMPOUND_HEAD	15
+#define KPF_COMPOUND_TAIL	16
+
+/* A file of the kernel's that is changed for a test. */
+struct setting {
+	const char *path, *value;
+	char before[256];
+};
+
+/* Of "always [madvise] never", what is in brackets. */
+static void read_setting(struct setting *s)
+{
+	char *start;
+
+	if (!read_text(s->path, s->before, sizeof(s->before)))
+		fail("%s: %s", s->path, strerror(errno));
+	start = strchr(s->before, '[');
+	if (start) {
+		memmove(s->before, start + 1, strlen(start));
+		*strchrnul(s->before, ']') = 0;
+	}
+}
+
+/* What is called runs in a process of its own, so that the settings are as before when it has failed, too. */
+static void with_settings(struct setting *settings, size_t count, void (*function)(size_t), size_t argument)
+{
+	bool restored = true;
+	int status;
+	pid_t pid;
+
+	for (size_t i = 0; i < count; i++)
+		read_setting(&settings[i]);
+	pid = fork();
+	if (pid < 0)
+		fail("fork: %s", strerror(errno));
+	if (!pid) {
+		for (size_t i = 0; i < count; i++)
+			if (!write_text(settings[i].path, settings[i].value))
+				fail("%s: %s", settings[i].path, strerror(errno));
+		function(argument);
+		_exit(PASSED);
+	}
+	if (waitpid(pid, &status, 0) != pid)
+		fail("waitpid: %s", strerror(errno));
+	for (size_t i = 0; i < count; i++)
+		restored &= write_text(settings[i].path, settings[i].before);
+	if (!WIFEXITED(status))
+		fail("died of signal %d", WTERMSIG(status));
+	if (WEXITSTATUS(status))
+		_exit(WEXITSTATUS(status));
+	if (!restored)
+		fail("a setting can't be restored");
+}
 
 /* Faults */
 
@@ -412,26 +470,83 @@ static void huge_fault(void)
 	expect_all(memory, 0, HUGE_PAGES, 1);
 }
 
-static void split(const char *memory)
-{
-	char text[96];
-
-	snprintf(text, sizeof(text), "%d,%#lx,%#lx", getpid(), (unsigned long)memory,
-		 (unsigned long)(memory + HUGE));
-	if (!write_text(SPLIT, text))
-		fail("%s: %s", SPLIT, strerror(errno));
-	expect_huge(memory, false);
-}
-
 static void huge_split(void)
 {
 	char *memory = map_huge(RW | PROT_MTE);
 
 	write_all(memory, 0, HUGE_PAGES, 1);
 	expect_huge(memory, true);
-	split(memory);
+	split_huge(memory);
 	expect_all(memory, 0, HUGE_PAGES, 1);
 	expect_fork_of_huge(memory);
+}
+
+/*
+ * A part of a huge page is unmapped. What splits it later, when memory is short, keeps the tags of the rest, of pages
+ * full of zeros too, and gives back the storage of what is gone.
+ */
+static void huge_partly_unmapped(void)
+{
+	enum { QUARTER = HUGE_PAGES / 4 };
+	char *memory = map_huge(RW | PROT_MTE);
+	uint64_t tagged;
+
+	empty_batches();
+	tagged = total("tagged_pages");
+	write_all(memory, 0, HALF + QUARTER, 1);
+	write_tags(memory, HALF + QUARTER, QUARTER, 1);
+	expect_huge(memory, true);
+	if (munmap(memory + HALF * PAGE, QUARTER * PAGE))
+		fail("munmap: %s", strerror(errno));
+	for (unsigned int i = 0; i < TRIES && is_huge(memory); i++) {
+		if (!write_text(DROP_CACHES, "2"))
+			fail(DROP_CACHES ": %s", strerror(errno));
+		short_sleep();
+	}
+	expect_huge(memory, false);
+	expect_all(memory, 0, HALF, 1);
+	expect_tags(memory, HALF + QUARTER, QUARTER, 1);
+	expect_zeros(memory, HALF + QUARTER, QUARTER);
+	expect_back("tagged_pages", tagged + HUGE_PAGES - QUARTER);
+	munmap(memory, HUGE);
+	expect_back("tagged_pages", tagged);
+}
+
+/* Is this address mapped by the entry of a huge page, not by those of its small pages? */
+static bool mapped_huge(const void *address)
+{
+	FILE *file = fopen("/proc/self/smaps", "r");
+	uint64_t start, end, kib = 0;
+	bool inside = false;
+	char line[256];
+
+	if (!file)
+		fail("/proc/self/smaps: %s", strerror(errno));
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64, &start, &end) == 2)
+			inside = start <= (uint64_t)address && (uint64_t)address < end;
+		else if (inside && sscanf(line, "AnonHugePages: %" SCNu64, &kib) == 1)
+			break;
+	}
+	fclose(file);
+	return kib;
+}
+
+/* The entry of a huge page is moved as it is. */
+static void huge_moved(void)
+{
+	char *memory = map_huge(RW | PROT_MTE), *other = map_huge(RW | PROT_MTE);
+	uint64_t pfn;
+
+	write_all(memory, 0, HUGE_PAGES, 1);
+	expect_huge(memory, true);
+	pfn = get_pfn(memory);
+	if (mremap(memory, HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, other) != other)
+		fail("mremap: %s", strerror(errno));
+	if (get_pfn(other) != pfn || !mapped_huge(other))
+		fail("the page is another one, or not mapped as a huge one any more");
+	expect_all(other, 0, HUGE_PAGES, 1);
+	expect_fork_of_huge(other);
 }
 
 /*
@@ -448,7 +563,7 @@ static void huge_upper_half(void)
 	protect(memory + HALF * PAGE, HALF, RW | PROT_MTE);
 	write_tags(memory, HALF, HALF, 1);
 	expect_huge(memory, true);
-	split(memory);
+	split_huge(memory);
 	expect_data(memory, 0, HUGE_PAGES, 1);
 	expect_tags(memory, HALF, HALF, 1);
 	protect(memory + HALF * PAGE, HALF, PROT_READ | PROT_MTE);
@@ -488,7 +603,7 @@ static void huge_lower_half(void)
 	}
 	protect(memory, HALF, RW | PROT_MTE);
 	write_tags(memory, 0, HALF, 2);
-	split(memory);
+	split_huge(memory);
 	expect_tags(memory, 0, HALF, 2);
 	protect(memory + HALF * PAGE, HALF, RW | PROT_MTE);
 	expect_no_tags(memory, HALF, HALF);
@@ -525,7 +640,7 @@ static void collapse_tagged(void)
 	expect_zeros(memory, HALF - 10, 10);
 	expect_no_tags(memory, HALF - 10, 10);
 	write_tags(memory, HALF - 10, 10, 1);
-	split(memory);
+	split_huge(memory);
 	expect_tags(memory, 0, HUGE_PAGES, 1);
 }
 
@@ -551,33 +666,182 @@ static void collapse_tagged_in_part(void)
 	expect_no_tags(memory, 0, HUGE_PAGES);
 	write_tags(memory, 0, HUGE_PAGES, 1);
 	expect_all(memory, 0, HUGE_PAGES, 1);
-	split(memory);
+	split_huge(memory);
 	expect_all(memory, 0, HUGE_PAGES, 1);
+}
+
+static void wait_for_khugepaged(size_t unused)
+{
+	char *memory = map_huge(RW | PROT_MTE);
+
+	(void)unused;
+	madvise(memory, HUGE, MADV_NOHUGEPAGE);
+	write_all(memory, 0, HUGE_PAGES, 1);
+	expect_huge(memory, false);
+	if (madvise(memory, HUGE, MADV_HUGEPAGE))
+		fail("madvise(MADV_HUGEPAGE): %s", strerror(errno));
+	for (unsigned int i = 0; i < TRIES && !is_huge(memory); i++)
+		short_sleep();
+	expect_huge(memory, true);
+	expect_all(memory, 0, HUGE_PAGES, 1);
+}
+
+/* The kernel's thread finds small tagged pages, and collapses them on its own. */
+static void collapse_by_thread(void)
+{
+	struct setting settings[] = {
+		{ .path = THP "khugepaged/pages_to_scan", .value = "65536" },
+		{ .path = THP "khugepaged/alloc_sleep_millisecs", .value = "10" },
+		{ .path = THP "khugepaged/scan_sleep_millisecs", .value = "10" },
+	};
+
+	with_settings(settings, ARRAY_SIZE(settings), wait_for_khugepaged, 0);
 }
 
 /* Migration */
 
+static int node_of(const void *address)
+{
+	void *page = (void *)address;
+	int node;
+
+	if (syscall(SYS_move_pages, 0, 1, &page, NULL, &node, 0) < 0 || node < 0)
+		fail("move_pages does not tell the node of %p", address);
+	return node;
+}
+
+static void move_by_pages(char *memory, size_t pages, int node)
+{
+	void *addresses[HUGE_PAGES];
+	int nodes[HUGE_PAGES], status[HUGE_PAGES];
+
+	for (size_t i = 0; i < pages; i++) {
+		addresses[i] = memory + i * PAGE;
+		nodes[i] = node;
+	}
+	if (syscall(SYS_move_pages, 0, pages, addresses, nodes, status, MPOL_MF_MOVE) < 0)
+		fail("move_pages: %s", strerror(errno));
+}
+
+static void move_by_policy(char *memory, size_t pages, int node)
+{
+	unsigned long mask = 1UL << node;
+
+	if (syscall(SYS_mbind, memory, pages * PAGE, MPOL_BIND, &mask, 64UL, MPOL_MF_MOVE))
+		fail("mbind: %s", strerror(errno));
+}
+
+/* All of the process; what else of it stays where it is does not matter. */
+static void move_process(char *memory, size_t pages, int node)
+{
+	unsigned long from = 1UL << !node, to = 1UL << node;
+
+	(void)memory;
+	(void)pages;
+	if (syscall(SYS_migrate_pages, 0, 64UL, &from, &to) < 0)
+		fail("migrate_pages: %s", strerror(errno));
+}
+
+/* The first page that is not on this node; @pages if there is none. */
+static size_t not_on(const char *memory, size_t pages, int node)
+{
+	size_t page = 0;
+
+	while (page < pages && node_of(memory + page * PAGE) == node)
+		page++;
+	return page;
+}
+
+/*
+ * There and back, in each of the ways that a program has. Who holds a page for a moment, as the engine's worker does,
+ * keeps it from being moved; then it is for the next attempt.
+ */
+static void move_around(char *memory, size_t pages, const char *what, void (*expect)(char *memory, size_t pages))
+{
+	static const struct {
+		const char *name;
+		void (*move)(char *memory, size_t pages, int node);
+	} ways[] = {
+		{ "move_pages", move_by_pages }, { "mbind", move_by_policy }, { "migrate_pages", move_process },
+	};
+	int node = node_of(memory);
+
+	for (size_t round = 0; round < 2 * ARRAY_SIZE(ways); round++) {
+		size_t page = 0;
+
+		node = !node;
+		if (node_of(memory) == node)
+			fail("%s is on node %d already", what, node);
+		for (unsigned int i = 0; i < MOVES && page < pages; i++) {
+			if (i)
+				short_sleep();
+			ways[round % ARRAY_SIZE(ways)].move(memory, pages, node);
+			page = not_on(memory, pages, node);
+		}
+		if (page < pages)
+			fail("page %zu of %s was not moved to node %d by %s", page, what, node,
+			     ways[round % ARRAY_SIZE(ways)].name);
+		expect(memory, pages);
+	}
+}
+
+static void expect_first(char *memory, size_t pages)
+{
+	expect_all(memory, 0, pages, 1);
+}
+
+static void expect_second(char *memory, size_t pages)
+{
+	expect_data(memory, 0, pages, 2);
+}
+
+static bool one_node(void)
+{
+	return access("/sys/devices/system/node/node1", F_OK);
+}
+
+/* Shared memory, written as version 1, and copies of it in a mapping without PROT_MTE, with data of version 2. */
+struct copied {
+	char *shared, *plain;
+};
+
+static struct copied copy_shared(size_t pages)
+{
+	int file = make_file(pages);
+	struct copied c = {
+		.shared = map_file(file, pages, RW | PROT_MTE, MAP_SHARED),
+		.plain = map_file(file, pages, RW, MAP_PRIVATE),
+	};
+
+	close(file);
+	write_all(c.shared, 0, pages, 1);
+	write_data(c.plain, 0, pages, 2);
+	return c;
+}
+
+/* The copies still have the tags of what they were made from. */
+static void expect_copied(const struct copied *c, size_t pages)
+{
+	expect_data(c->plain, 0, pages, 2);
+	expect_tags_of_copy(c->plain, pages);
+	expect_all(c->shared, 0, pages, 1);
+}
+
+/* Tagged pages, of private and of shared memory, and such in a mapping without PROT_MTE. */
 static void migrate_nodes(void)
 {
-	char *memory = map(256, RW | PROT_MTE);
-	void *addresses[256];
-	int nodes[256], status[256];
+	enum { PAGES = 256 };
+	char *memory = map(PAGES, RW | PROT_MTE);
+	struct copied c;
 
-	if (access("/sys/devices/system/node/node1", F_OK))
+	if (one_node())
 		skip("this machine has one node");
-	write_all(memory, 0, 256, 1);
-	for (int round = 0; round < 4; round++) {
-		for (size_t i = 0; i < 256; i++) {
-			addresses[i] = memory + i * PAGE;
-			nodes[i] = round % 2 ? 0 : 1;
-		}
-		if (syscall(SYS_move_pages, 0, 256, addresses, nodes, status, MPOL_MF_MOVE) < 0)
-			fail("move_pages: %s", strerror(errno));
-		for (size_t i = 0; i < 256; i++)
-			if (status[i] != nodes[i])
-				fail("page %zu was not moved to node %d: %d", i, nodes[i], status[i]);
-		expect_all(memory, 0, 256, 1);
-	}
+	write_all(memory, 0, PAGES, 1);
+	move_around(memory, PAGES, "private memory", expect_first);
+	c = copy_shared(PAGES);
+	move_around(c.shared, PAGES, "shared memory", expect_first);
+	move_around(c.plain, PAGES, "a copy without PROT_MTE", expect_second);
+	expect_copied(&c, PAGES);
 }
 
 static void migrate_huge(void)
@@ -586,7 +850,7 @@ static void migrate_huge(void)
 	void *address = memory;
 	int node, status;
 
-	if (access("/sys/devices/system/node/node1", F_OK))
+	if (one_node())
 		skip("this machine has one node");
 	write_all(memory, 0, HUGE_PAGES, 1);
 	expect_huge(memory, true);
@@ -598,6 +862,81 @@ static void migrate_huge(void)
 			fail("move_pages: %s, status %d", strerror(errno), status);
 		expect_all(memory, 0, HUGE_PAGES, 1);
 	}
+}
+
+static size_t number_on(const char *memory, size_t pages, int node)
+{
+	size_t number = 0;
+
+	for (size_t page = 0; page < pages; page++)
+		number += node_of(memory + page * PAGE) == node;
+	return number;
+}
+
+static void set_balancing(void)
+{
+	static const char *const settings[][2] = {
+		{ BALANCING "scan_delay_ms", "10" }, { BALANCING "scan_period_min_ms", "10" },
+		{ BALANCING "scan_period_max_ms", "20" }, { NUMA_BALANCING, "1" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++)
+		if (!write_text(settings[i][0], settings[i][1]))
+			fail("%s: %s", settings[i][0], strerror(errno));
+}
+
+/* With the tag of version 1, which does not matter where tags are not looked at. */
+static void touch(char *memory, size_t page)
+{
+	uint64_t tag = tag_for(page * PAGE / 16, 1);
+
+	*(volatile char *)((uintptr_t)(memory + page * PAGE) | tag << 56);
+}
+
+/* Touches pages on the other node, until the kernel has brought most of them to this one. */
+static void expect_balanced(char *memory, size_t pages, const char *what)
+{
+	unsigned int node, tries = 0;
+	cpu_set_t here;
+
+	if (getcpu(NULL, &node))
+		fail("getcpu: %s", strerror(errno));
+	CPU_ZERO(&here);
+	CPU_SET(sched_getcpu(), &here);
+	if (sched_setaffinity(0, sizeof(here), &here))
+		fail("sched_setaffinity: %s", strerror(errno));
+	getcpu(NULL, &node);
+	move_by_pages(memory, pages, !node);
+	if (number_on(memory, pages, node) > pages / 16)
+		fail("%s can't be moved to the other node", what);
+	while (number_on(memory, pages, node) < pages - pages / 4) {
+		if (tries++ == TRIES)
+			fail("only %zu of %zu pages of %s were brought here", number_on(memory, pages, node), pages,
+			     what);
+		for (size_t i = 0; i < 1000 * pages; i++)
+			touch(memory, i % pages);
+	}
+}
+
+/* An entry that NUMA balancing made inaccessible is none of a page without storage, nor the other way round. */
+static void numa_balanced(void)
+{
+	enum { PAGES = 256 };
+	char *memory = map(PAGES, RW | PROT_MTE);
+	struct copied c;
+
+	if (one_node())
+		skip("this machine has one node");
+	if (access(NUMA_BALANCING, W_OK))
+		skip("this kernel does not balance memory between nodes");
+	set_balancing();
+	write_all(memory, 0, PAGES, 1);
+	c = copy_shared(PAGES);
+	expect_balanced(memory, PAGES, "private memory");
+	expect_balanced(c.shared, PAGES, "shared memory");
+	expect_balanced(c.plain, PAGES, "a copy without PROT_MTE");
+	expect_all(memory, 0, PAGES, 1);
+	expect_copied(&c, PAGES);
 }
 
 /* Leaves one page of 32, and lets compaction put them together. So much, because many pages stay in lists of CPUs. */
@@ -630,18 +969,163 @@ static void compaction(void)
 		expect_all(memory, page, 1, 1);
 }
 
+/* Pages of the folio that this address is in. */
+static size_t folio_pages(const void *address)
+{
+	uint64_t pfn = get_pfn(address), pages = 1;
+
+	while (page_has(pfn, KPF_COMPOUND_TAIL))
+		pfn--;
+	if (page_has(pfn, KPF_COMPOUND_HEAD))
+		while (page_has(pfn + pages, KPF_COMPOUND_TAIL))
+			pages++;
+	return pages;
+}
+
+/* Memory for half a huge page, of which most is folios of @size pages. */
+static char *map_folios(int prot, size_t size)
+{
+	char *memory = map_huge(prot);
+	size_t found = 0;
+
+	madvise(memory + HALF * PAGE, HALF * PAGE, MADV_NOHUGEPAGE);
+	write_data(memory, 0, HALF, 1);
+	if (prot & PROT_MTE)
+		write_tags(memory, 0, HALF, 1);
+	for (size_t page = 0; page < HALF; page += size)
+		found += folio_pages(memory + page * PAGE) == size;
+	if (found <= HALF / size / 2)
+		fail("only %zu of %zu folios have %zu pages", found, HALF / size, size);
+	return memory;
+}
+
+/* Of each folio, the first half is made read-only, and writable again: that splits no folio. */
+static void protect_halves(char *memory, size_t size)
+{
+	for (int prot = PROT_READ | PROT_MTE; ; prot = RW | PROT_MTE) {
+		for (size_t page = 0; page < HALF; page += size)
+			protect(memory + page * PAGE, size / 2, prot);
+		expect_all(memory, 0, HALF, 1);
+		if (prot & PROT_WRITE)
+			return;
+	}
+}
+
+/* Of each folio, the second half becomes tagged; its head is not. */
+static void tag_halves(char *memory, size_t size)
+{
+	for (size_t page = size / 2; page < HALF; page += size) {
+		protect(memory + page * PAGE, size / 2, RW | PROT_MTE);
+		expect_no_tags(memory, page, size / 2);
+		write_tags(memory, page, size / 2, 1);
+	}
+	expect_data(memory, 0, HALF, 1);
+}
+
+static void expect_halves(const char *memory, size_t size)
+{
+	expect_data(memory, 0, HALF, 1);
+	for (size_t page = size / 2; page < HALF; page += size)
+		expect_tags(memory, page, size / 2, 1);
+}
+
+/* The second quarter of each folio is freed; what is there then is fresh. */
+static void free_quarters(char *memory, size_t size)
+{
+	for (size_t page = size / 4; page < HALF; page += size)
+		if (madvise(memory + page * PAGE, size / 4 * PAGE, MADV_DONTNEED))
+			fail("madvise(MADV_DONTNEED): %s", strerror(errno));
+	for (size_t page = 0; page < HALF; page += size) {
+		expect_all(memory, page, size / 4, 1);
+		expect_zeros(memory, page + size / 4, size / 4);
+		expect_no_tags(memory, page + size / 4, size / 4);
+		expect_all(memory, page + size / 2, size / 2, 1);
+	}
+	for (size_t page = size / 4; page < HALF; page += size)
+		write_all(memory, page, size / 4, 1);
+}
+
+static void use_folios(size_t size)
+{
+	uint64_t tagged;
+	char *memory, *half;
+	struct turns t;
+
+	empty_batches();
+	tagged = total("tagged_pages");
+	memory = map_folios(RW | PROT_MTE, size);
+	half = map_folios(RW, size);
+	protect_halves(memory, size);
+	tag_halves(half, size);
+	CHILD(&t, {
+		write_all(memory, 0, HALF / 2, 2);
+		write_data(half, 0, HALF, 1);
+		let_parent(&t);
+		expect_all(memory, 0, HALF / 2, 2);
+		expect_all(memory, HALF / 2, HALF / 2, 1);
+		expect_halves(half, size);
+	});
+	let_child(&t);
+	expect_all(memory, 0, HALF, 1);
+	expect_halves(half, size);
+	end_child(&t);
+	if (!one_node()) {
+		move_around(memory, HALF, "memory in folios", expect_first);
+		move_by_pages(half, HALF, !node_of(half));
+	}
+	/* Splits folios for which it has no room. */
+	if (!write_text(COMPACT, "1"))
+		fail(COMPACT ": %s", strerror(errno));
+	expect_all(memory, 0, HALF, 1);
+	expect_halves(half, size);
+	free_quarters(memory, size);
+	munmap(memory, HUGE);
+	munmap(half, HUGE);
+	expect_back("tagged_pages", tagged);
+}
+
+/* Folios between a small page and a huge one, of each size that the kernel offers. */
+static void mthp(void)
+{
+	size_t sizes = 0;
+
+	for (size_t kib = 16; kib < HUGE / 1024; kib *= 2) {
+		char path[96];
+		struct setting setting = { .path = path, .value = "madvise" };
+
+		snprintf(path, sizeof(path), THP "hugepages-%zukB/enabled", kib);
+		if (access(path, F_OK))
+			continue;
+		sizes++;
+		with_settings(&setting, 1, use_folios, kib * 1024 / PAGE);
+	}
+	if (sizes < 3)
+		fail("the kernel offers %zu sizes only", sizes);
+}
+
+static void offline(char *page)
+{
+	uint64_t pfn = get_pfn(page);
+
+	if (madvise(page, PAGE, MADV_SOFT_OFFLINE))
+		fail("madvise(MADV_SOFT_OFFLINE): %s", strerror(errno));
+	if (get_pfn(page) == pfn)
+		fail("the page was not moved");
+}
+
+/* One page each of private memory, of shared memory, and of a copy without PROT_MTE is moved. */
 static void soft_offline(void)
 {
 	char *memory = map(8, RW | PROT_MTE);
-	uint64_t pfn;
+	struct copied c = copy_shared(8);
 
 	write_all(memory, 0, 8, 1);
-	pfn = get_pfn(memory + 3 * PAGE);
-	if (madvise(memory + 3 * PAGE, PAGE, MADV_SOFT_OFFLINE))
-		fail("madvise(MADV_SOFT_OFFLINE): %s", strerror(errno));
-	if (get_pfn(memory + 3 * PAGE) == pfn)
-		fail("the page was not moved");
+	offline(memory + 3 * PAGE);
 	expect_all(memory, 0, 8, 1);
+	offline(c.shared + 4 * PAGE);
+	expect_all(c.shared, 0, 8, 1);
+	offline(c.plain + 5 * PAGE);
+	expect_copied(&c, 8);
 }
 
 /* Tag storage */
@@ -926,13 +1410,18 @@ static const struct directed_test tests[] = {
 	{ "huge-fault", huge_fault },
 	{ "huge-fork", huge_fork },
 	{ "huge-split", huge_split },
+	{ "huge-partly-unmapped", huge_partly_unmapped },
+	{ "huge-moved", huge_moved },
 	{ "huge-upper-half", huge_upper_half },
 	{ "huge-lower-half", huge_lower_half },
 	{ "collapse-tagged", collapse_tagged },
 	{ "collapse-tagged-in-part", collapse_tagged_in_part },
+	{ "khugepaged", collapse_by_thread },
 	{ "migrate-nodes", migrate_nodes },
 	{ "migrate-huge", migrate_huge },
+	{ "numa-balanced", numa_balanced },
 	{ "compaction", compaction },
+	{ "mthp", mthp },
 	{ "soft-offline", soft_offline },
 	{ "release-munmap", release_munmap },
 	{ "release-exit", release_exit },

@@ -11,6 +11,8 @@
 
 #include "directed.h"
 
+#define SPLIT	"/sys/kernel/debug/split_huge_pages"
+
 #define KPF_THP		22
 #define PAGEMAP_SWAPPED	62
 
@@ -41,6 +43,24 @@ char *map(size_t pages, int prot)
 	if (memory == MAP_FAILED)
 		fail("mmap: %s", strerror(errno));
 	madvise(memory, pages * PAGE, MADV_NOHUGEPAGE);
+	return memory;
+}
+
+int make_file(size_t pages)
+{
+	int file = memfd_create("directed", MFD_CLOEXEC);
+
+	if (file < 0 || ftruncate(file, pages * PAGE))
+		fail("memfd_create: %s", strerror(errno));
+	return file;
+}
+
+char *map_file(int file, size_t pages, int prot, int flags)
+{
+	char *memory = mmap(NULL, pages * PAGE, prot, flags, file, 0);
+
+	if (memory == MAP_FAILED)
+		fail("mmap: %s", strerror(errno));
 	return memory;
 }
 
@@ -104,14 +124,31 @@ void expect_huge(const void *address, bool huge)
 		fail("the page is %shuge", huge ? "not " : "still ");
 }
 
+void split_huge(const char *memory)
+{
+	const char *end = memory + HUGE;
+	char text[96];
+
+	snprintf(text, sizeof(text), "%d,%p,%p", getpid(), memory, end);
+	for (unsigned int i = 0; i < TRIES; i++) {
+		if (!write_text(SPLIT, text))
+			fail("%s: %s", SPLIT, strerror(errno));
+		if (!is_huge(end - PAGE))
+			break;
+		short_sleep();
+	}
+	expect_huge(end - PAGE, false);
+}
+
 unsigned int tag_for(size_t granule, unsigned int version)
 {
 	return (granule / GRANULES * 7 + granule * 3 + version * 5 + 1) & 15;
 }
 
+/* 8 words in a row differ in one byte: a page of them can be compressed to less than a page. */
 uint64_t word_for(size_t word, unsigned int version)
 {
-	return (word + 1) * 0x9e3779b97f4a7c15ULL ^ (uint64_t)version << 56;
+	return (word / 8 + 1) * 0x9e3779b97f4a7c15ULL ^ word % 8 ^ (uint64_t)version << 56;
 }
 
 void write_data(char *memory, size_t first, size_t pages, unsigned int version)
@@ -173,6 +210,13 @@ void expect_zeros(const char *memory, size_t first, size_t pages)
 		if (words[i])
 			fail("word %zu of page %zu is %#" PRIx64 " instead of 0", i % WORDS, i / WORDS, words[i]);
 	checks_on();
+}
+
+void expect_tags_of_copy(char *memory, size_t pages)
+{
+	protect(memory, pages, RW | PROT_MTE);
+	expect_data(memory, 0, pages, 2);
+	expect_tags(memory, 0, pages, 1);
 }
 
 void write_all(char *memory, size_t first, size_t pages, unsigned int version)

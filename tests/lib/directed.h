@@ -28,6 +28,9 @@ struct turns {
 };
 
 char *map(size_t pages, int prot);
+/* A file in memory, of @pages. */
+int make_file(size_t pages);
+char *map_file(int file, size_t pages, int prot, int flags);
 /* Address space of one huge page, without its memory yet. */
 char *map_huge(int prot);
 void protect(void *address, size_t pages, int prot);
@@ -40,6 +43,8 @@ uint64_t pagemap_entry(pid_t pid, const void *address);
 size_t swapped(pid_t pid, const char *memory, size_t pages);
 bool is_huge(const void *address);
 void expect_huge(const void *address, bool huge);
+/* By way of debugfs, again while somebody holds a reference for a moment: the kernel splits if nobody does. */
+void split_huge(const char *memory);
 /*
  * What the tests write: tag and data of a granule depend on its address relative to the memory's start and
  * on a number, so that a copy at another place or of another version is noticed.
@@ -51,6 +56,11 @@ void write_tags(char *memory, size_t first, size_t pages, unsigned int version);
 void expect_data(const char *memory, size_t first, size_t pages, unsigned int version);
 /* Reads each granule with the pointer that belongs to it as well. */
 void expect_tags(const char *memory, size_t first, size_t pages, unsigned int version);
+/*
+ * A private copy of a tagged file, in a mapping without PROT_MTE: its data is of version 2, and the tags of version 1,
+ * which are the file's, can be seen from now on.
+ */
+void expect_tags_of_copy(char *memory, size_t pages);
 void expect_no_tags(const char *memory, size_t first, size_t pages);
 void expect_zeros(const char *memory, size_t first, size_t pages);
 void write_all(char *memory, size_t first, size_t pages, unsigned int version);

@@ -33,11 +33,12 @@ struct job;
  * struct method - one way to keep memory from being moved
  * @name: what it is called on the command line
  * @prepare: as root, before anything else: what an administrator has to allow; why it can't be, or NULL
- * @finish: as root, undoes that
+ * @finish: as root, undoes that; what was wrong, or NULL
  * @take: takes the references; why that is not possible, or NULL
  * @again: called over and over until the end
  * @drop: gives the references up
  * @early: @take while only tag storage is left, because it allocates what it holds
+ * @pins: what it holds, the first pages of its memory, can't be moved any more, so none of them may be lent
  * @file: its pages are those of a file
  * @empty: it has no memory of its own
  * @root: it is what an administrator does
@@ -46,11 +47,12 @@ struct job;
 struct method {
 	const char *name;
 	const char *(*prepare)(void);
-	void (*finish)(void);
+	const char *(*finish)(void);
 	const char *(*take)(struct job *job);
 	void (*again)(struct job *job);
 	void (*drop)(struct job *job);
 	bool early;
+	bool pins;
 	bool file;
 	bool empty;
 	bool root;
@@ -64,11 +66,12 @@ struct method {
  * @channel: between it and the main process
  * @memory: filled with a pattern; of a file if the method says so
  * @pages: its size
- * @held: pages that the method could get hold of
+ * @held: pages that the method could get hold of; for some, what else it did
  * @file: if the method needs one
  * @seed: of the pattern
  * @random: state of random choices
  * @skipped: the method can't be used here
+ * @were_lent: for each page, whether it lay on tag storage before references were taken
  */
 struct job {
 	const struct method *method;
@@ -81,9 +84,12 @@ struct job {
 	uint64_t seed;
 	uint64_t random;
 	bool skipped;
+	uint8_t *were_lent;
 };
 
 extern volatile sig_atomic_t stop;
+/* Time is instructions, so that what a process took of it is what it did. */
+extern bool exact_time;
 
 /* What word @index of the memory holds. */
 static inline uint64_t pattern(const struct job *job, size_t index)

@@ -11,11 +11,12 @@
 #include <netinet/in.h>
 #include <sys/ptrace.h>
 #include <sys/sendfile.h>
-#include <sys/swap.h>
 #include <sys/sysinfo.h>
-#include <time.h>
 
+#include "disk.h"
 #include "job.h"
+#include "own.h"
+#include "pipe.h"
 #include "stall.h"
 
 #ifndef SO_ZEROCOPY
@@ -28,42 +29,9 @@
 #define UFFD_USER_MODE_ONLY	1
 #endif
 
-#define PIPE_MOST	(1 << 20)
 #define THREADS		64
+#define COPIES		128	/* threads, while there is little memory for their stacks */
 #define CHUNK		(64UL << 10)
-
-/*
- * Pipes. A user may have 16384 pages in all of them (/proc/sys/fs/pipe-user-pages-soft); beyond that each new
- * pipe still gets two.
- */
-
-/* A pipe that is as large as may be; its capacity in pages, 0 if there is none. */
-static size_t get_pipe(int ends[2])
-{
-	int size = 0;
-
-	if (pipe2(ends, O_NONBLOCK | O_CLOEXEC))
-		return 0;
-	for (int want = PIPE_MOST; want >= (int)PAGE && size <= 0; want /= 2)
-		size = fcntl(ends[0], F_SETPIPE_SZ, want);
-	if (size <= 0)
-		size = fcntl(ends[0], F_GETPIPE_SZ);
-	return size / PAGE;
-}
-
-/* One page after the other, so that each takes one place of the pipe. */
-static size_t put_in_pipe(int pipe, char *memory, size_t pages)
-{
-	size_t done;
-
-	for (done = 0; done < pages; done++) {
-		struct iovec part = { memory + done * PAGE, PAGE };
-
-		if (vmsplice(pipe, &part, 1, SPLICE_F_NONBLOCK) != (ssize_t)PAGE)
-			break;
-	}
-	return done;
-}
 
 static const char *take_vmsplice(struct job *job)
 {
@@ -187,70 +155,6 @@ static const char *take_sendfile(struct job *job)
 	return NULL;
 }
 
-/* A process that pins its own pages and then wants tags for them: it may wait, not spin, and must go when killed. */
-
-#define OWN_PAGES	256
-
-static pid_t own_child;
-static volatile size_t *own_done;
-static uint64_t own_start;
-
-static uint64_t milliseconds(clockid_t clock)
-{
-	struct timespec time;
-
-	clock_gettime(clock, &time);
-	return time.tv_sec * 1000ULL + time.tv_nsec / 1000000;
-}
-
-static const char *take_own(struct job *job)
-{
-	size_t pages = job->pages < OWN_PAGES ? job->pages : OWN_PAGES, size = pages * PAGE;
-	int ends[2];
-
-	own_done = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	own_start = milliseconds(CLOCK_MONOTONIC);
-	/* The child's memory is its own, or it would be given copies. */
-	madvise(job->memory, size, MADV_DONTNEED);
-	own_child = fork();
-	if (own_child < 0)
-		return "there are no processes";
-	if (own_child) {
-		for (size_t page = 0; page < pages; page++)
-			fill_page(job, page);
-		job->held = pages;
-		return NULL;
-	}
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (size_t page = 0; page < pages; page++)
-		fill_page(job, page);
-	if (!get_pipe(ends) || !put_in_pipe(ends[1], job->memory, pages))
-		_exit(2);
-	if (mprotect(job->memory, size, PROT_READ | PROT_WRITE | PROT_MTE))
-		_exit(2);
-	for (; *own_done < pages; ++*own_done)
-		((volatile char *)job->memory)[*own_done * PAGE] = 1;
-	for (;;)
-		pause();
-}
-
-static void drop_own(struct job *job)
-{
-	uint64_t lived = milliseconds(CLOCK_MONOTONIC) - own_start, begin = milliseconds(CLOCK_MONOTONIC);
-	struct rusage usage;
-	int status;
-
-	kill(own_child, SIGKILL);
-	if (wait4(own_child, &status, 0, &usage) != own_child)
-		die("a child is lost");
-	begin = milliseconds(CLOCK_MONOTONIC) - begin;
-	printf("obstruct: own: %zu of %zu pages tagged, %ld ms of processor time in %" PRIu64 " ms, gone %" PRIu64
-	       " ms after it was killed\n", *own_done, job->held,
-	       usage.ru_stime.tv_sec * 1000 + usage.ru_stime.tv_usec / 1000, lived, begin);
-	if (begin > 2000)
-		die("obstruct: own: it took too long to end");
-}
-
 /* Direct I/O */
 
 static const char *need_scratch(void)
@@ -302,10 +206,24 @@ static struct iocb *get_iocbs(struct job *job, size_t *count)
 	return iocbs;
 }
 
+/* The signal that ends all may come while it waits. */
+static void await_event(aio_context_t context)
+{
+	struct io_event event;
+	long got;
+
+	do
+		got = syscall(SYS_io_getevents, context, 1, 1, &event, NULL);
+	while (got < 0 && errno == EINTR);
+	if (got != 1)
+		die("asynchronous I/O: %s", strerror(errno));
+	if ((long)event.res <= 0)
+		die("asynchronous I/O failed: %ld", (long)event.res);
+}
+
 static void again_aio(struct job *job)
 {
 	static aio_context_t context;
-	struct io_event event;
 	struct iocb *iocbs;
 	size_t count;
 
@@ -322,8 +240,7 @@ static void again_aio(struct job *job)
 			submitted += syscall(SYS_io_submit, context, 1, &iocb) == 1;
 		}
 		while (submitted--)
-			if (syscall(SYS_io_getevents, context, 1, 1, &event, NULL) != 1 || (long)event.res <= 0)
-				die("asynchronous I/O failed");
+			await_event(context);
 	}
 	free(iocbs);
 }
@@ -374,26 +291,34 @@ static const char *take_uring(struct job *job)
 static void again_pvm(struct job *job)
 {
 	static char buffer[1 << 20];
+	size_t size = job->pages * PAGE, at = 0;
 
-	for (size_t at = 0; at + sizeof(buffer) <= job->pages * PAGE && !stop; at += sizeof(buffer)) {
-		struct iovec local = { buffer, sizeof(buffer) }, remote = { job->memory + at, sizeof(buffer) };
+	while (at < size && !stop) {
+		size_t part = size - at < sizeof(buffer) ? size - at : sizeof(buffer);
+		struct iovec local = { buffer, part }, remote = { job->memory + at, part };
 
-		if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != (ssize_t)sizeof(buffer))
+		if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != (ssize_t)part)
 			die("process_vm_readv: %s", strerror(errno));
+		at += part;
+		job->held = at / PAGE;
 	}
-	job->held = job->pages;
 }
 
 static char *stalled;		/* memory that can't be had */
 static struct job *stalled_job;
 
-#define PVM_PAGES	1024	/* as many as the kernel pins at once */
+#define PVM_PAGES	1024UL	/* as many as the kernel pins at once */
+
+static size_t pvm_pages(const struct job *job)
+{
+	return job->pages < PVM_PAGES ? job->pages : PVM_PAGES;
+}
 
 static void *pvm_thread(void *argument)
 {
-	size_t number = (size_t)argument;
-	struct iovec local = { stalled + number * PVM_PAGES * PAGE, PVM_PAGES * PAGE };
-	struct iovec remote = { stalled_job->memory + number * PVM_PAGES * PAGE, PVM_PAGES * PAGE };
+	size_t size = pvm_pages(stalled_job) * PAGE, at = (size_t)argument * size;
+	struct iovec local = { stalled + at, size };
+	struct iovec remote = { stalled_job->memory + at, size };
 
 	process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
 	return NULL;
@@ -422,9 +347,9 @@ static const char *take_pvm_fuse(struct job *job)
 {
 	const char *why = map_stalled(job, MAP_SHARED);
 
-	for (size_t i = 0; !why && (i + 1) * PVM_PAGES <= job->pages; i++)
+	for (size_t i = 0; !why && (i + 1) * pvm_pages(job) <= job->pages; i++)
 		if (start_thread(pvm_thread, (void *)i))
-			job->held += PVM_PAGES;
+			job->held += pvm_pages(job);
 	usleep(500000);
 	return why;
 }
@@ -440,7 +365,7 @@ static const char *take_cow_fuse(struct job *job)
 {
 	const char *why = map_stalled(job, MAP_PRIVATE);
 
-	for (size_t i = 0; !why && i < 256; i++)
+	for (size_t i = 0; !why && i < COPIES; i++)
 		job->held += start_thread(cow_thread, (void *)i);
 	usleep(500000);
 	return why;
@@ -472,9 +397,10 @@ static const char *allow_userfaultfd(void)
 	return write_text("/proc/sys/vm/unprivileged_userfaultfd", "1") ? NULL : "the kernel has no userfaultfd";
 }
 
-static void forbid_userfaultfd(void)
+static const char *forbid_userfaultfd(void)
 {
 	write_text("/proc/sys/vm/unprivileged_userfaultfd", "0");
+	return NULL;
 }
 
 static int get_userfaultfd(char *memory, size_t size, uint64_t mode)
@@ -503,8 +429,6 @@ static const char *take_read_uffd(struct job *job)
 	usleep(500000);
 	return NULL;
 }
-
-#define COPIES	256
 
 static int copy_into;
 
@@ -584,10 +508,11 @@ static const char *prepare_ksm(void)
 	return NULL;
 }
 
-static void finish_ksm(void)
+static const char *finish_ksm(void)
 {
 	write_text("/sys/kernel/mm/ksm/run", "2");
 	write_text("/sys/kernel/mm/ksm/run", "0");
+	return NULL;
 }
 
 static const char *take_ksm(struct job *job)
@@ -671,10 +596,11 @@ static const char *prepare_coredump(void)
 	return write_text("/proc/sys/kernel/core_pattern", text) ? NULL : "the kernel has no core dumps";
 }
 
-static void finish_coredump(void)
+static const char *finish_coredump(void)
 {
 	write_text("/proc/sys/kernel/core_pattern", "core");
 	unlink(CORE_FLAG);
+	return NULL;
 }
 
 /* Reads nothing of the core until the end; started by the kernel. */
@@ -748,80 +674,121 @@ static void again_metadata(struct job *job)
 	sync();
 }
 
-#define SLOW		"/sys/kernel/config/nullb/obstruct"
-#define SLOW_DEVICE	"/dev/obstruct"
-#define SLOW_MIB	64
+/* 5 ms for each request, and not many at once. */
+static const struct disk writeback_disk = {
+	.name = "obstruct", .mib = "64", .delay = "5000000", .depth = "4", .filled = true,
+};
 
-/* A disk that takes 5 ms for each request, as swap space. */
 static const char *prepare_writeback(void)
 {
-	static const char *const settings[][2] = {
-		{ SLOW "/memory_backed", "1" }, { SLOW "/size", "64" }, { SLOW "/irqmode", "2" },
-		{ SLOW "/completion_nsec", "5000000" }, { SLOW "/submit_queues", "1" },
-		{ SLOW "/hw_queue_depth", "4" }, { SLOW "/power", "1" },
-	};
-	static union {
-		char page[PAGE];
-		struct {
-			char boot[1024];
-			uint32_t version, last_page, bad_pages;
-		} header;
-	} swap;
-	int file;
-
-	mount("none", "/sys/kernel/config", "configfs", 0, NULL);
-	if (mkdir(SLOW, 0700) && errno != EEXIST)
-		return "the kernel has no null_blk";
-	for (size_t i = 0; i < ARRAY_SIZE(settings); i++)
-		if (!write_text(settings[i][0], settings[i][1]))
-			return "null_blk can't be set up";
-	swap.header.version = 1;
-	swap.header.last_page = SLOW_MIB * MIB / PAGE - 1;
-	memcpy(swap.page + PAGE - 10, "SWAPSPACE2", 10);
-	file = open(SLOW_DEVICE, O_WRONLY);
-	if (file < 0 || write(file, &swap, PAGE) != (ssize_t)PAGE || fsync(file))
-		return "the slow disk can't be written";
-	close(file);
-	return swapon(SLOW_DEVICE, 0) ? "the slow disk can't be swap space" : NULL;
+	return disk_make(&writeback_disk);
 }
 
-static void finish_writeback(void)
+static const char *finish_writeback(void)
 {
-	swapoff(SLOW_DEVICE);
-	write_text(SLOW "/power", "0");
-	rmdir(SLOW);
+	disk_remove(&writeback_disk);
+	return NULL;
+}
+
+/* How many of these pages are not in memory. */
+static size_t pages_out(const char *memory, size_t pages)
+{
+	static uint64_t entries[256];
+	int file = open("/proc/self/pagemap", O_RDONLY);
+	ssize_t size = pread(file, entries, pages * 8, (uint64_t)memory / PAGE * 8);
+	size_t out = 0;
+
+	close(file);
+	for (ssize_t i = 0; i < size / 8; i++)
+		out += !(entries[i] >> 63);
+	return out;
 }
 
 static void again_writeback(struct job *job)
 {
-	job->held = job->pages;
 	for (size_t page = 0; page < job->pages && !stop; page += 256) {
 		size_t pages = job->pages - page < 256 ? job->pages - page : 256;
 
 		madvise(job->memory + page * PAGE, pages * PAGE, MADV_PAGEOUT);
+		if (job->held < job->pages)
+			job->held += pages_out(job->memory + page * PAGE, pages);
 	}
 	/* Only to have them back. */
 	for (size_t page = 0; page < job->pages && !stop; page++)
 		(void)((volatile char *)job->memory)[page * PAGE];
 }
 
+#define TRACING		"/sys/kernel/tracing/"
+#define PROBE		"obstruct_report"
+
+/* How often the host was told, since the probe is there; it has no counter of its own. */
+static size_t reports(void)
+{
+	FILE *file = fopen(TRACING "kprobe_profile", "r");
+	char line[256];
+	size_t hits = 0;
+
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, " " PROBE " %zu", &hits);
+	if (file)
+		fclose(file);
+	return hits;
+}
+
+static void remove_probe(void)
+{
+	write_text(TRACING "events/kprobes/" PROBE "/enable", "0");
+	write_text(TRACING "kprobe_events", "-:" PROBE "\n");
+}
+
 static const char *prepare_reporting(void)
 {
 	char path[64], features[128];
+	bool found = false;
 
-	for (int i = 0; i < 64; i++) {
+	for (int i = 0; i < 64 && !found; i++) {
 		snprintf(path, sizeof(path), "/sys/bus/virtio/drivers/virtio_balloon/virtio%d/features", i);
-		if (read_text(path, features, sizeof(features)) && features[5] == '1')
-			return NULL;
+		found = read_text(path, features, sizeof(features)) && features[5] == '1';
 	}
-	return "the machine has no balloon that reports free pages";
+	if (!found)
+		return "the machine has no balloon that reports free pages";
+	mount("none", TRACING, "tracefs", 0, NULL);
+	if (!write_text(TRACING "kprobe_events", "p:" PROBE " virtballoon_free_page_report\n") ||
+	    !write_text(TRACING "events/kprobes/" PROBE "/enable", "1"))
+		return "the kernel has no probes that tell whether free pages are reported";
+	return NULL;
 }
 
-/* Whole huge pages come and go, which the balloon tells the host. */
+static const char *finish_reporting(void)
+{
+	size_t count = reports();
+
+	remove_probe();
+	printf("obstruct: reporting: the host was told %zu times of free pages\n", count);
+	return count ? NULL : "no free page was reported";
+}
+
+#define REPORT_HUGE	8
+
+/* Whole huge pages come and go, which the balloon tells the host, two seconds later. */
 static void again_reporting(struct job *job)
 {
-	(void)job;
-	usleep(2100000);
+	size_t size = REPORT_HUGE * HUGE;
+	char *huge = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (huge == MAP_FAILED)
+		die("there is no memory: %s", strerror(errno));
+	madvise(huge, size, MADV_HUGEPAGE);
+	for (size_t at = 0; at < size; at += PAGE)
+		((volatile char *)huge)[at] = 1;
+	munmap(huge, size);
+	/* Its own as well: then some of it is on tag storage. */
+	madvise(job->memory, job->pages * PAGE, MADV_DONTNEED);
+	for (int i = 0; i < 25 && !stop; i++)
+		usleep(100000);
+	for (size_t page = 0; page < job->pages; page++)
+		fill_page(job, page);
+	job->held = job->pages;
 }
 
 /* Memory blocks that were there at boot can't go, but the kernel tries for a while. */
@@ -847,16 +814,17 @@ static const char *prepare_offline(void)
 
 static const struct method methods[] = {
 	{ .name = "none" },
-	{ .name = "vmsplice", .take = take_vmsplice },
-	{ .name = "tee", .take = take_tee },
-	{ .name = "own", .take = take_own, .drop = drop_own, .early = true },
+	{ .name = "vmsplice", .take = take_vmsplice, .pins = true },
+	{ .name = "tee", .take = take_tee, .pins = true },
+	{ .name = "own", .prepare = prepare_own, .finish = finish_own, .take = take_own, .again = again_own,
+	  .drop = drop_own, .early = true },
 	{ .name = "odirect", .prepare = need_scratch, .take = open_direct, .again = again_odirect },
 	{ .name = "aio", .prepare = need_scratch, .take = open_direct, .again = again_aio },
-	{ .name = "aio-fuse", .prepare = stall_start, .take = take_aio_fuse },
-	{ .name = "uring", .take = take_uring },
-	{ .name = "zerocopy", .take = take_zerocopy },
+	{ .name = "aio-fuse", .prepare = stall_start, .take = take_aio_fuse, .pins = true },
+	{ .name = "uring", .take = take_uring, .pins = true },
+	{ .name = "zerocopy", .take = take_zerocopy, .pins = true },
 	{ .name = "process-vm", .again = again_pvm },
-	{ .name = "process-vm-fuse", .prepare = stall_start, .take = take_pvm_fuse },
+	{ .name = "process-vm-fuse", .prepare = stall_start, .take = take_pvm_fuse, .pins = true },
 	{ .name = "cow-fuse", .prepare = stall_start, .take = take_cow_fuse, .early = true },
 	{ .name = "mlock", .take = take_mlock },
 	{ .name = "userfaultfd", .prepare = allow_userfaultfd, .finish = forbid_userfaultfd, .take = take_uffd_wp,
@@ -877,7 +845,7 @@ static const struct method methods[] = {
 	{ .name = "read-userfaultfd", .prepare = allow_userfaultfd, .finish = forbid_userfaultfd,
 	  .take = take_read_uffd, .file = true },
 	{ .name = "metadata", .prepare = need_scratch, .take = take_metadata, .again = again_metadata, .empty = true },
-	{ .name = "reporting", .prepare = prepare_reporting, .again = again_reporting },
+	{ .name = "reporting", .prepare = prepare_reporting, .finish = finish_reporting, .again = again_reporting },
 	{ .name = "offline", .prepare = prepare_offline, .again = again_offline, .empty = true, .root = true },
 };
 

@@ -2,22 +2,25 @@
 /*
  * obstruct/obstruct.c - a hostile process that holds memory on tag storage in as many ways as it can
  *
- * usage: obstruct METHOD... [--mib N] [--leave MIB] [--ready PATH] | obstruct --list
+ * usage: obstruct METHOD... [--mib N] [--leave MIB] [--ready PATH] [--exact] | obstruct --list
  *
  *   METHOD        a way to keep pages where they are: one of those that --list names (see methods.h), each in a
  *                 process of its own with user id 65534
  *   --mib N       memory of all methods together (default: as much as there is tag storage)
  *   --leave MIB   ordinary memory that is free in the end (default: 96)
  *   --ready PATH  makes this file when all is held
+ *   --exact       time is instructions: who waits is judged by what it does meanwhile
  *
  * Ordinary memory is filled with a file in memory first, so that the methods get what is left: tag storage. What
  * they leave of that is filled with data that can be moved. Then ordinary memory is freed again, half in whole huge
  * pages, half scattered, and the methods take their references. SIGTERM ends it: all data is verified.
  *
  * Prints for each method how many pages it has, how many of them it got hold of, and how many lie on tag storage,
- * when all is ready and at the end; and how many pages of tag storage hold anything but anonymous memory.
+ * when all is ready and at the end; and how many pages of tag storage hold anything but anonymous memory, before, too.
  * "skip - METHOD: WHY" if the kernel or the machine lacks something.
- * Exit status: 0 if all data was right, 1 if not, 4 if no method can be used here, 2 on other errors.
+ * Required: each method gets hold of something; some of its memory was lent before (of many methods, each with little
+ * memory, three quarters); so was half of all that is pinned; and none of that is any more.
+ * Exit status: 0 if that was so and all data right, 1 if not, 4 if no method can be used here, 2 on other errors.
  */
 
 #define _GNU_SOURCE
@@ -34,6 +37,7 @@
 #define KPF_RESERVED	32
 
 volatile sig_atomic_t stop;
+bool exact_time;
 
 static struct region regions[MAX_REGIONS];
 static unsigned int region_count;
@@ -63,6 +67,50 @@ static void become_nobody(void)
 		die("the user can't be changed");
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+#define SOAK_PAGES	4096
+#define SOAK_ROW	64
+#define SOAK_BELOW	1024	/* pages of a method that has little ... */
+#define SOAK_MOST	16384	/* ... and must find tag storage even where page cache is reclaimed meanwhile */
+
+/*
+ * Ordinary memory that was freed a moment ago is what the allocator gives first; where each method has little, or
+ * files have left much, it would have nothing else. So take that away until tag storage is given, row by row, and let
+ * some be left in any case.
+ */
+static char *soak(size_t pages)
+{
+	char *memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t min, high;
+	size_t row = 0, page;
+
+	if (memory == MAP_FAILED)
+		die("there is no memory: %s", strerror(errno));
+	madvise(memory, pages * PAGE, MADV_NOHUGEPAGE);
+	get_watermarks(&min, &high);
+	for (page = 0; page < pages && row < SOAK_ROW; page++) {
+		if (!(page % SOAK_ROW) && free_ordinary() < min + MIB)
+			break;
+		memory[page * PAGE] = 1;
+		row = on_storage(regions, region_count, get_pfn(memory + page * PAGE)) ? row + 1 : 0;
+	}
+	if (row < SOAK_ROW)
+		printf("obstruct: no tag storage after %zu pages of ordinary memory, %" PRIu64 " KiB are free\n",
+		       page, free_ordinary() / 1024);
+	return memory;
+}
+
+/*
+ * Who allocates what it holds finds only tag storage left because its memory takes what there is of ordinary memory. If
+ * it has little, that can't be.
+ */
+static bool wants_soak(const struct job *job)
+{
+	const struct method *method = job->method;
+
+	return !method->empty && !method->file && (!method->early || job->pages < SOAK_BELOW);
 }
 
 static void get_memory(struct job *job)
@@ -100,6 +148,7 @@ static void take(struct job *job)
 	const char *why = job->method->take ? job->method->take(job) : NULL;
 	char text[32];
 
+	job->skipped = why;
 	snprintf(text, sizeof(text), "%zu", job->held);
 	say(job, why ? 's' : 't', why ?: text);
 }
@@ -107,16 +156,22 @@ static void take(struct job *job)
 __attribute__((noreturn))
 static void run_job(struct job *job)
 {
+	size_t soak_pages = job->pages < SOAK_BELOW ? SOAK_MOST : SOAK_PAGES;
 	const struct method *method = job->method;
 	char byte, text[32];
+	char *soaked;
 	size_t wrong;
+	bool idle;
 
 	/* If memory runs out, that is this process' fault. */
 	write_text("/proc/self/oom_score_adj", "1000");
+	soaked = wants_soak(job) ? soak(soak_pages) : NULL;
 	if (!method->root)
 		become_nobody();
 	if (!method->empty)
 		get_memory(job);
+	if (soaked)
+		munmap(soaked, soak_pages * PAGE);
 	snprintf(text, sizeof(text), "%p", job->memory);
 	say(job, 'f', text);
 	if (method->early)
@@ -126,18 +181,21 @@ static void run_job(struct job *job)
 	if (!method->early)
 		take(job);
 	while (!stop) {
-		if (method->again)
+		if (method->again && !job->skipped)
 			method->again(job);
 		else
 			usleep(10000);
 	}
-	if (method->drop)
+	if (method->drop && !job->skipped)
 		method->drop(job);
 	wrong = method->empty ? 0 : verify(job);
 	if (wrong)
 		printf("obstruct: %s: %zu words destroyed\n", method->name, wrong);
+	idle = (method->take || method->again) && !job->skipped && !job->held;
+	if (idle)
+		printf("obstruct: %s: it held nothing\n", method->name);
 	fflush(stdout);
-	_exit(wrong != 0);
+	_exit(wrong || idle);
 }
 
 /* The main process */
@@ -190,8 +248,8 @@ static void start_job(struct job *job, const struct method *method, size_t pages
 		hear(job, 't');
 }
 
-/* How many pages of a job lie on tag storage now. */
-static size_t count_lent(const struct job *job)
+/* Which pages of a job lie on tag storage now, and how many. @lent: for each page; may be NULL. */
+static size_t get_lent(const struct job *job, uint8_t *lent)
 {
 	static uint64_t entries[1024];
 	char path[64];
@@ -206,12 +264,79 @@ static size_t count_lent(const struct job *job)
 		size_t left = job->pages - page, nr = left < ARRAY_SIZE(entries) ? left : ARRAY_SIZE(entries);
 		ssize_t size = pread(file, entries, nr * 8, ((uint64_t)job->memory / PAGE + page) * 8);
 
-		for (ssize_t i = 0; i < size / 8; i++)
-			count += entries[i] >> 63 &&
-				 on_storage(regions, region_count, entries[i] & ((1ULL << 55) - 1));
+		for (ssize_t i = 0; i < size / 8; i++) {
+			bool is = entries[i] >> 63 &&
+				  on_storage(regions, region_count, entries[i] & ((1ULL << 55) - 1));
+
+			count += is;
+			if (lent)
+				lent[page + i] = is;
+		}
 	}
 	close(file);
 	return count;
+}
+
+/*
+ * What is on tag storage before anybody takes references. False if methods have nothing there to take: one alone, or of
+ * many, each with little memory, more than a quarter. What fills the rest, after the @chosen ones, may be a few pages.
+ */
+static bool look_before(size_t chosen)
+{
+	size_t all = 0, without = 0;
+
+	for (unsigned int i = 0; i < job_count && i < chosen; i++) {
+		struct job *job = &jobs[i];
+
+		if (job->skipped || job->method->empty || job->method->file)
+			continue;
+		job->were_lent = calloc(job->pages, 1);
+		if (!job->were_lent)
+			die("there is no memory");
+		all++;
+		if (get_lent(job, job->were_lent))
+			continue;
+		printf("obstruct: %s: none of its %zu pages was on tag storage\n", job->method->name, job->pages);
+		without++;
+	}
+	if (without > all / 4)
+		printf("obstruct: %zu of %zu methods had nothing on tag storage\n", without, all);
+	return without <= all / 4;
+}
+
+static size_t sum(const uint8_t *bytes, size_t count)
+{
+	size_t all = 0;
+
+	while (count)
+		all += bytes[--count];
+	return all;
+}
+
+/* Pages that are pinned, by all methods, and how many of them were lent before, and are. */
+struct pins {
+	size_t held;
+	size_t were;
+	size_t are;
+};
+
+static void count_pins(const struct job *job, struct pins *pins)
+{
+	size_t held = job->held < job->pages ? job->held : job->pages, were = sum(job->were_lent, held), are;
+	uint8_t *lent = calloc(job->pages, 1);
+
+	if (!lent)
+		die("there is no memory");
+	get_lent(job, lent);
+	are = sum(lent, held);
+	free(lent);
+	printf("obstruct: %s: %zu of the pages that it holds were on tag storage, %zu are\n", job->method->name, were,
+	       are);
+	if (are)
+		printf("obstruct: %s: lent pages are pinned\n", job->method->name);
+	pins->held += held;
+	pins->were += were;
+	pins->are += are;
 }
 
 static bool has_flag(int file, uint64_t pfn, unsigned int flag)
@@ -259,15 +384,25 @@ static void print_kinds(const char *when)
 	       used, unlisted, other);
 }
 
-static void report(const char *when)
+static bool report(const char *when)
 {
+	struct pins pins = { 0 };
+
 	for (unsigned int i = 0; i < job_count; i++) {
-		if (!jobs[i].skipped && !jobs[i].method->empty)
-			printf("obstruct: %s: %s: %zu pages, %zu held, %zu on tag storage\n", when,
-			       jobs[i].method->name, jobs[i].pages, jobs[i].held, count_lent(&jobs[i]));
+		const struct job *job = &jobs[i];
+
+		if (job->skipped || job->method->empty)
+			continue;
+		printf("obstruct: %s: %s: %zu pages, %zu held, %zu on tag storage\n", when, job->method->name,
+		       job->pages, job->held, get_lent(job, NULL));
+		if (job->method->pins)
+			count_pins(job, &pins);
 	}
 	print_kinds(when);
+	if (pins.were < pins.held / 2)
+		printf("obstruct: most of what is held was never lent\n");
 	fflush(stdout);
+	return !pins.are && pins.were >= pins.held / 2;
 }
 
 /* Ordinary memory, in a file: never on tag storage */
@@ -390,6 +525,7 @@ static void go(void)
 static int end(void)
 {
 	int status, failed = 0;
+	const char *why;
 
 	stall_end();
 	unlink(CORE_FLAG);
@@ -400,10 +536,23 @@ static int end(void)
 			printf("obstruct: %s: ended with status %#x\n", jobs[i].method->name, status);
 			failed = 1;
 		}
-		if (jobs[i].method->finish)
-			jobs[i].method->finish();
+		why = jobs[i].method->finish ? jobs[i].method->finish() : NULL;
+		if (why) {
+			printf("obstruct: %s: %s\n", jobs[i].method->name, why);
+			failed = 1;
+		}
 	}
 	return failed;
+}
+
+/* How many of the chosen methods are at work. */
+static size_t at_work(size_t chosen)
+{
+	size_t count = 0;
+
+	for (unsigned int i = 0; i < job_count && i < chosen; i++)
+		count += !jobs[i].skipped;
+	return count;
 }
 
 static void get_ready(const char *path)
@@ -422,6 +571,7 @@ int main(int argc, char **argv)
 		{ "mib", required_argument, NULL, 'm' },
 		{ "leave", required_argument, NULL, 'l' },
 		{ "ready", required_argument, NULL, 'r' },
+		{ "exact", no_argument, NULL, 'e' },
 		{ "list", no_argument, NULL, 'L' },
 		{ "core", no_argument, NULL, 'c' },
 		{ NULL, 0, NULL, 0 }
@@ -431,7 +581,8 @@ int main(int argc, char **argv)
 	uint64_t leave = 96 * MIB;
 	const char *ready = NULL;
 	size_t pages = 0, count, files = 0;
-	int option;
+	int option, failed;
+	bool right;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
@@ -443,6 +594,9 @@ int main(int argc, char **argv)
 			break;
 		case 'r':
 			ready = optarg;
+			break;
+		case 'e':
+			exact_time = true;
 			break;
 		case 'L':
 			for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
@@ -466,13 +620,16 @@ int main(int argc, char **argv)
 	if (count)
 		start(chosen, count, pages, &ballast);
 	free_ballast(&ballast, leave);
+	print_kinds("before");
+	right = look_before(count);
 	go();
-	report("ready");
+	right &= report("ready");
 	get_ready(ready);
 	while (!stop)
 		usleep(10000);
-	report("at the end");
-	if (!count)
-		return 4;
-	return end();
+	right &= report("at the end");
+	failed = end();
+	if (failed || !right)
+		return 1;
+	return at_work(count) ? 0 : 4;
 }

@@ -12,8 +12,11 @@
 
 #define GUEST_DONE	0x09000000ULL		/* nothing is there: the guest exits */
 
-/* What the program does. GUEST_ZERO: all data and tags must be zero. GUEST_LOOK: reads data only. */
-enum guest_job { GUEST_WRITE, GUEST_VERIFY, GUEST_ZERO, GUEST_LOOK };
+/*
+ * What the program does. GUEST_ZERO: all data and tags must be zero. GUEST_LOOK: reads data only. GUEST_TAG: writes
+ * tags only. GUEST_REWRITE: writes data only, with pointers to which the tags must belong.
+ */
+enum guest_job { GUEST_WRITE, GUEST_VERIFY, GUEST_ZERO, GUEST_LOOK, GUEST_TAG, GUEST_REWRITE };
 
 /* The program. x0: first granule, x1: end, x2: version, x3: job. The first instruction may be skipped. */
 extern const char guest_program[], guest_vectors[], guest_program_end[];
@@ -31,6 +34,8 @@ __asm__("	.pushsection .rodata\n"
 "	add	x11, x11, x2\n"
 "	and	x11, x11, #15\n"
 "	madd	x12, x0, x13, x2\n"
+"	cmp	x3, #4\n"
+"	b.hs	4f\n"
 "	cbz	x3, 4f\n"
 "	cmp	x3, #2\n"
 "	csel	x11, xzr, x11, hs\n"
@@ -50,8 +55,10 @@ __asm__("	.pushsection .rodata\n"
 "3:	add	x0, x0, #16\n"
 "	b	1b\n"
 "4:	orr	x15, x0, x11, lsl #56\n"
+"	b.hi	8f\n"
 "	stg	x15, [x15]\n"
-"	stp	x12, x12, [x15]\n"
+"	b.eq	3b\n"
+"8:	stp	x12, x12, [x15]\n"
 "	b	3b\n"
 "5:	mov	x10, x0\n"
 "	b	7f\n"

@@ -14,11 +14,13 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "gup_test.h"
 #include "pairs.h"
 
 #define PAGES		512
+#define WAITS		20	/* that are watched */
 #define CORRUPT		"/sys/kernel/debug/hwpoison/corrupt-pfn"
 #define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
 #define SOFT_OFFLINE	"/sys/devices/system/memory/soft_offline_page"
@@ -346,7 +348,45 @@ static void wait_for_ever(void)
 	fail("a page is tagged whose block has an error");
 }
 
-/* It can be killed all the same. */
+static uint64_t microseconds(clockid_t clock)
+{
+	struct timespec time;
+
+	if (clock_gettime(clock, &time))
+		fail("the time can't be read: %s", strerror(errno));
+	return time.tv_sec * 1000000ULL + time.tv_nsec / 1000;
+}
+
+static void await_waits(pid_t child, uint64_t count)
+{
+	int status;
+
+	while (fault_waits() < count) {
+		if (waitpid(child, &status, WNOHANG) == child)
+			_exit(WIFEXITED(status) ? WEXITSTATUS(status) : FAILED);
+		usleep(1000);
+	}
+}
+
+/* Between two waits it only looks whether the block can be had by now. */
+static void expect_asleep(pid_t child, uint64_t waits)
+{
+	uint64_t worked, elapsed;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(child, &clock))
+		fail("the child has no clock");
+	await_waits(child, waits);
+	elapsed = microseconds(CLOCK_MONOTONIC);
+	worked = microseconds(clock);
+	await_waits(child, waits + WAITS);
+	elapsed = microseconds(CLOCK_MONOTONIC) - elapsed;
+	worked = microseconds(clock) - worked;
+	if (worked > elapsed / 10)
+		fail("who waits works %" PRIu64 " us of %" PRIu64 " us", worked, elapsed);
+}
+
+/* It can be killed all the same, and does next to nothing. */
 static void killed_while_waiting(void)
 {
 	uint64_t before = fault_waits(), reserved;
@@ -358,11 +398,7 @@ static void killed_while_waiting(void)
 	child = fork();
 	if (!child)
 		wait_for_ever();
-	while (fault_waits() < before + 4) {
-		if (waitpid(child, &status, WNOHANG) == child)
-			_exit(WIFEXITED(status) ? WEXITSTATUS(status) : FAILED);
-		usleep(1000);
-	}
+	expect_asleep(child, before + 4);
 	kill(child, SIGKILL);
 	if (waitpid(child, &status, 0) != child || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
 		fail("the child was not killed: status %#x", status);

@@ -20,10 +20,11 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "directed.h"
 #include "gup_test.h"
+#include "pairs.h"
 
 #define PAGES		128
+#define MPOL_MF_MOVE	2
 
 #ifndef PTRACE_PEEKMTETAGS
 #define PTRACE_PEEKMTETAGS	33
@@ -41,6 +42,42 @@ struct uffdio_move {
 #define UFFDIO_MOVE		_IOWR(UFFDIO, 0x05, struct uffdio_move)
 #define UFFD_FEATURE_MOVE	(1 << 16)
 #endif
+
+static uint64_t vmstat(const char *name)
+{
+	size_t length = strlen(name);
+	uint64_t number = 0;
+	bool found = false;
+	char line[256];
+	FILE *file = fopen("/proc/vmstat", "r");
+
+	while (file && !found && fgets(line, sizeof(line), file)) {
+		found = !strncmp(line, name, length) && line[length] == ' ';
+		number = strtoull(line + length, NULL, 10);
+	}
+	if (!found)
+		fail("/proc/vmstat has no %s", name);
+	fclose(file);
+	return number;
+}
+
+/* A number of the engine's; 0 without one. */
+static uint64_t number_of(const char *name)
+{
+	char path[256], text[32];
+
+	snprintf(path, sizeof(path), SYSFS "/%s", name);
+	return read_text(path, text, sizeof(text)) ? strtoull(text, NULL, 10) : 0;
+}
+
+/* Not PROT_MTE, and not copied yet: a private mapping of a file whose pages are all tagged. */
+static char *map_tagged_file(void)
+{
+	int file = make_file(PAGES);
+
+	write_all(map_file(file, PAGES, RW | PROT_MTE, MAP_SHARED), 0, PAGES, 1);
+	return map_file(file, PAGES, RW, MAP_PRIVATE);
+}
 
 /* madvise */
 
@@ -265,15 +302,10 @@ static void uffd_protect(void)
 static void uffd_minor(void)
 {
 	struct server s = { .uffd = uffd_open(UFFD_FEATURE_MINOR_SHMEM) };
-	int file = memfd_create("minor", 0);
-	char *other;
+	int file = make_file(PAGES);
+	char *other = map_file(file, PAGES, RW, MAP_SHARED);
 
-	if (file < 0 || ftruncate(file, PAGES * PAGE))
-		fail("memfd_create: %s", strerror(errno));
-	other = mmap(NULL, PAGES * PAGE, RW, MAP_SHARED, file, 0);
-	s.memory = mmap(NULL, PAGES * PAGE, RW | PROT_MTE, MAP_SHARED, file, 0);
-	if (other == MAP_FAILED || s.memory == MAP_FAILED)
-		fail("mmap: %s", strerror(errno));
+	s.memory = map_file(file, PAGES, RW | PROT_MTE, MAP_SHARED);
 	write_data(other, 0, PAGES, 1);
 	uffd_register(s.uffd, s.memory, PAGES, UFFDIO_REGISTER_MODE_MINOR);
 	start_server(&s);
@@ -310,6 +342,12 @@ static long tags(int request, pid_t child, char *address, unsigned char *buffer,
 	return io.iov_len;
 }
 
+static void attach(pid_t child)
+{
+	if (ptrace(PTRACE_ATTACH, child, NULL, NULL) || waitpid(child, NULL, 0) != child)
+		fail("PTRACE_ATTACH: %s", strerror(errno));
+}
+
 static void debugger(void)
 {
 	char *memory = map(PAGES, RW | PROT_MTE), *fresh = map(PAGES, RW | PROT_MTE), *plain = map(1, RW);
@@ -326,8 +364,7 @@ static void debugger(void)
 		expect_tags(fresh, 0, PAGES, 3);
 	});
 	let_child(&t);
-	if (ptrace(PTRACE_ATTACH, t.child, NULL, NULL) || waitpid(t.child, NULL, 0) != t.child)
-		fail("PTRACE_ATTACH: %s", strerror(errno));
+	attach(t.child);
 	for (size_t page = 0; page < PAGES; page++) {
 		if (tags(PTRACE_PEEKMTETAGS, t.child, memory + page * PAGE, buffer, GRANULES) != GRANULES)
 			fail("PTRACE_PEEKMTETAGS: %s", strerror(errno));
@@ -352,54 +389,251 @@ static void debugger(void)
 	expect_all(memory, 0, PAGES, 1);
 }
 
-/* The tags of a core file's segment, two in a byte. */
-static void expect_core_tags(int core, const Elf64_Phdr *segment)
+/*
+ * Of every other pair, the page that lies on tag storage is to be tagged, so it must go; of the others, the one whose
+ * tags belong there.
+ */
+static size_t to_be_tagged(const struct pairs *p, size_t i)
+{
+	return i % 2 ? p->pair[i].user : p->pair[i].data;
+}
+
+/* Now and then the debugger reads before it writes. */
+static void debug_page(pid_t child, const struct pairs *p, size_t i)
+{
+	size_t page = to_be_tagged(p, i);
+	char *address = p->memory + page * PAGE;
+	unsigned char wanted[GRANULES], found[GRANULES];
+
+	for (size_t g = 0; g < GRANULES; g++)
+		wanted[g] = tag_for(page * GRANULES + g, 2);
+	if (i % 4 < 2) {
+		if (tags(PTRACE_PEEKMTETAGS, child, address, found, GRANULES) != GRANULES)
+			fail("PTRACE_PEEKMTETAGS of a page without storage: %s", strerror(errno));
+		for (size_t g = 0; g < GRANULES; g++)
+			if (found[g])
+				fail("granule %zu of page %zu is read as %u, and has no tag", g, page, found[g]);
+	}
+	if (tags(PTRACE_POKEMTETAGS, child, address, wanted, GRANULES) != GRANULES)
+		fail("PTRACE_POKEMTETAGS of a page without storage: %s", strerror(errno));
+	if (tags(PTRACE_PEEKMTETAGS, child, address, found, GRANULES) != GRANULES)
+		fail("PTRACE_PEEKMTETAGS: %s", strerror(errno));
+	if (memcmp(found, wanted, GRANULES))
+		fail("page %zu has other tags than those that were written", page);
+}
+
+/* Is it as it was when the pairs were taken: is the storage in use? */
+static bool pair_untouched(pid_t pid, const struct pairs *p, size_t i)
+{
+	return pfn_in(pid, user_of(p, i)) == p->pair[i].user_pfn && pfn_in(pid, data_page(p, i)) == p->pair[i].data_pfn;
+}
+
+/* Who was to be tagged is, where it was or elsewhere. True if the block was claimed. */
+static bool expect_pair_parted(pid_t pid, const struct pairs *p, size_t i)
+{
+	bool claimed = pfn_in(pid, data_page(p, i)) == p->pair[i].data_pfn;
+
+	if (claimed && pfn_in(pid, user_of(p, i)) == p->pair[i].user_pfn)
+		fail("page %zu lies where the tags of page %zu are", p->pair[i].user, p->pair[i].data);
+	return claimed;
+}
+
+/* Pages stay where they are, unless a claim moves them: those of blocks that hold few tags go to others else. */
+static void set_worker(const char *percent)
+{
+	if (!write_text("/sys/module/tagstorage/parameters/pack_percent", percent))
+		fail("pack_percent: %s", strerror(errno));
+}
+
+/* The storage of tags is in use as memory, and the first to touch the page is a debugger. */
+static void debugger_without_storage(void)
+{
+	struct pairs *p = mmap(NULL, sizeof(*p), RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	size_t missing = 0, claimed = 0;
+	struct turns t;
+
+	set_worker("0");
+	CHILD(&t, {
+		take_pairs(p);
+		for (size_t i = 0; i < p->count; i++)
+			protect(p->memory + to_be_tagged(p, i) * PAGE, 1, RW | PROT_MTE);
+		let_parent(&t);
+		for (size_t i = 0; i < p->count; i++) {
+			expect_data(p->memory, p->pair[i].data, 1, 1);
+			expect_tags(p->memory, to_be_tagged(p, i), 1, 2);
+		}
+		expect_users(p);
+	});
+	let_child(&t);
+	attach(t.child);
+	for (size_t i = 0; i < p->count; i++) {
+		missing += pair_untouched(t.child, p, i);
+		debug_page(t.child, p, i);
+		if (i % 2 && pfn_in(t.child, user_of(p, i)) == p->pair[i].user_pfn)
+			fail("page %zu is tagged, and lies on tag storage", p->pair[i].user);
+		claimed += expect_pair_parted(t.child, p, i) && !(i % 2);
+	}
+	ptrace(PTRACE_DETACH, t.child, NULL, NULL);
+	end_child(&t);
+	if (missing < p->count / 2 || claimed < p->count / 4)
+		fail("of %zu pages only %zu had no storage, and of half of them only %zu blocks were claimed",
+		     p->count, missing, claimed);
+	set_worker("5");
+}
+
+/* Core files */
+
+#define CORE		"/tmp/core.tagstorage"
+
+struct core {
+	int file;
+	size_t count;
+	Elf64_Phdr *segments;
+};
+
+static void want_core(void)
+{
+	if (!write_text("/proc/sys/kernel/core_pattern", CORE))
+		skip("core_pattern can't be written");
+}
+
+__attribute__((noreturn))
+static void dump_core(void)
+{
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY });
+	signal(SIGABRT, SIG_DFL);
+	abort();
+}
+
+static struct core open_core(void)
+{
+	struct core core = { .file = open(CORE, O_RDONLY | O_CLOEXEC) };
+	Elf64_Ehdr header;
+	size_t size;
+
+	if (core.file < 0 || pread(core.file, &header, sizeof(header), 0) != sizeof(header))
+		fail("there is no core file");
+	unlink(CORE);
+	core.count = header.e_phnum;
+	size = core.count * sizeof(*core.segments);
+	core.segments = malloc(size);
+	if (pread(core.file, core.segments, size, header.e_phoff) != (ssize_t)size)
+		fail("the core file is too short");
+	return core;
+}
+
+/* Reads what the core file has of a page: of its tags (two in a byte), or of its data. */
+static void read_core(const struct core *core, unsigned int type, const char *address, void *buffer)
+{
+	size_t size = type == PT_LOAD ? PAGE : GRANULES / 2;
+
+	for (const Elf64_Phdr *s = core->segments; s < core->segments + core->count; s++) {
+		uint64_t offset = ((uint64_t)address - s->p_vaddr) / PAGE * size;
+
+		if (s->p_type != type || (uint64_t)address - s->p_vaddr >= s->p_memsz)
+			continue;
+		if (offset >= s->p_filesz || pread(core->file, buffer, size, s->p_offset + offset) != (ssize_t)size)
+			fail("the core file is too short");
+		return;
+	}
+	fail("the core file has no %s of %p", type == PT_LOAD ? "data" : "tags", address);
+}
+
+static void expect_core_data(const struct core *core, const char *memory, size_t page, unsigned int version)
+{
+	uint64_t words[WORDS];
+
+	read_core(core, PT_LOAD, memory + page * PAGE, words);
+	for (size_t word = 0; word < WORDS; word++)
+		if (words[word] != word_for(page * WORDS + word, version))
+			fail("word %zu of page %zu is %#" PRIx64 " in the core file", word, page, words[word]);
+}
+
+static void expect_core_tags(const struct core *core, const char *memory, size_t page, unsigned int version)
 {
 	unsigned char packed[GRANULES / 2];
 
-	for (size_t page = 0; page < segment->p_memsz / PAGE; page++) {
-		if (pread(core, packed, sizeof(packed), segment->p_offset + page * sizeof(packed)) != sizeof(packed))
-			fail("the core file is too short");
-		for (size_t g = 0; g < GRANULES; g++)
-			if ((packed[g / 2] >> (g % 2 * 4) & 15) != tag_for(page * GRANULES + g, 1))
-				fail("granule %zu of page %zu has another tag in the core file", g, page);
-	}
+	read_core(core, PT_AARCH64_MEMTAG_MTE, memory + page * PAGE, packed);
+	for (size_t g = 0; g < GRANULES; g++)
+		if ((packed[g / 2] >> (g % 2 * 4) & 15) != tag_for(page * GRANULES + g, version))
+			fail("granule %zu of page %zu has another tag in the core file", g, page);
+}
+
+static void expect_core_no_tags(const struct core *core, const char *memory, size_t page)
+{
+	unsigned char packed[GRANULES / 2];
+
+	read_core(core, PT_AARCH64_MEMTAG_MTE, memory + page * PAGE, packed);
+	for (size_t i = 0; i < sizeof(packed); i++)
+		if (packed[i])
+			fail("granule %zu of page %zu has a tag in the core file, and none in memory", i * 2, page);
 }
 
 static void core_dump(void)
 {
 	char *memory = map(PAGES, RW | PROT_MTE);
-	Elf64_Ehdr header;
-	Elf64_Phdr segment;
-	bool found = false;
+	struct core core;
 	pid_t child;
-	int core;
 
 	write_all(memory, 0, PAGES, 1);
-	if (!write_text("/proc/sys/kernel/core_pattern", "/tmp/core.tagstorage"))
-		skip("core_pattern can't be written");
+	want_core();
+	child = fork();
+	if (!child)
+		dump_core();
+	waitpid(child, NULL, 0);
+	core = open_core();
+	for (size_t page = 0; page < PAGES; page++) {
+		expect_core_data(&core, memory, page, 1);
+		expect_core_tags(&core, memory, page, 1);
+	}
+	expect_all(memory, 0, PAGES, 1);
+}
+
+/* Of every other pair, the page on tag storage is not dumped: so it is there until the storage is claimed. */
+static void choose_for_core(const struct pairs *p)
+{
+	madvise(p->memory, p->pages * PAGE, MADV_DONTDUMP);
+	for (size_t i = 0; i < p->count; i++) {
+		if (madvise(data_page(p, i), PAGE, MADV_DODUMP) ||
+		    (i % 2 && madvise(user_of(p, i), PAGE, MADV_DODUMP)))
+			fail("madvise(MADV_DODUMP): %s", strerror(errno));
+	}
+}
+
+/* The storage of tags is in use as memory, and the first to touch the page is who dumps the core. */
+static void core_dump_without_storage(void)
+{
+	size_t missing = 0, claimed = 0;
+	static struct pairs p;
+	struct core core;
+	pid_t child;
+
+	want_core();
+	set_worker("0");
+	take_pairs(&p);
+	for (size_t i = 0; i < p.count; i++)
+		missing += pair_untouched(getpid(), &p, i);
 	child = fork();
 	if (!child) {
-		setrlimit(RLIMIT_CORE, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY });
-		signal(SIGABRT, SIG_DFL);
-		abort();
+		choose_for_core(&p);
+		protect_pairs(&p);
+		dump_core();
 	}
 	waitpid(child, NULL, 0);
-	core = open("/tmp/core.tagstorage", O_RDONLY);
-	if (core < 0 || pread(core, &header, sizeof(header), 0) != sizeof(header))
-		fail("there is no core file");
-	unlink("/tmp/core.tagstorage");
-	for (unsigned int i = 0; i < header.e_phnum; i++) {
-		if (pread(core, &segment, sizeof(segment), header.e_phoff + i * sizeof(segment)) != sizeof(segment))
-			fail("the core file is too short");
-		if (segment.p_type == PT_AARCH64_MEMTAG_MTE && segment.p_vaddr == (uint64_t)memory) {
-			expect_core_tags(core, &segment);
-			found = true;
-		}
+	core = open_core();
+	for (size_t i = 0; i < p.count; i++) {
+		expect_core_data(&core, p.memory, p.pair[i].data, 1);
+		expect_core_no_tags(&core, p.memory, p.pair[i].data);
+		if (i % 2)
+			expect_core_data(&core, p.memory, p.pair[i].user, 1);
+		claimed += expect_pair_parted(getpid(), &p, i);
 	}
-	if (!found)
-		fail("the core file has no tags of the memory");
-	expect_all(memory, 0, PAGES, 1);
+	expect_users(&p);
+	for (size_t i = 0; i < p.count; i++)
+		expect_data(p.memory, p.pair[i].data, 1, 1);
+	if (missing < p.count / 2 || claimed < p.count / 2)
+		fail("of %zu pages, only %zu had no storage, and %zu blocks were claimed", p.count, missing, claimed);
+	set_worker("5");
 }
 
 /* Another process reads and writes: as GUP does it for everybody. */
@@ -428,22 +662,40 @@ static void other_process(void)
 	end_child(&t);
 }
 
-/* Pinned pages are copied by fork() itself, under the page-table lock. */
-static void fork_of_pinned(void)
+/* They stay pinned until the file that is returned is closed. */
+static int pin(char *memory)
 {
-	struct pin_longterm_test pin = { .size = PAGES * PAGE, .flags = PIN_WRITE };
-	char *memory = map(PAGES, RW | PROT_MTE);
+	struct pin_longterm_test range = { .addr = (uint64_t)memory, .size = PAGES * PAGE, .flags = PIN_WRITE };
 	int file = open("/sys/kernel/debug/gup_test", O_RDWR);
-	struct turns t;
 
 	if (file < 0)
 		skip("the kernel has no gup_test");
-	write_all(memory, 0, PAGES, 1);
-	pin.addr = (uint64_t)memory;
-	if (ioctl(file, PIN_LONGTERM_TEST_START, &pin))
+	if (ioctl(file, PIN_LONGTERM_TEST_START, &range))
 		fail("PIN_LONGTERM_TEST_START: %s", strerror(errno));
+	return file;
+}
+
+static void expect_copied(const char *memory, const uint64_t *pfns)
+{
+	for (size_t page = 0; page < PAGES; page++)
+		if (get_pfn(memory + page * PAGE) == pfns[page])
+			fail("page %zu is pinned, and fork() did not copy it", page);
+}
+
+/* Pinned pages are copied by fork() itself, under the page-table lock. */
+static void fork_of_pinned(void)
+{
+	char *memory = map(PAGES, RW | PROT_MTE);
+	uint64_t pfns[PAGES];
+	struct turns t;
+	int file;
+
+	write_all(memory, 0, PAGES, 1);
+	file = pin(memory);
+	get_pfns(memory, pfns, PAGES);
 	for (unsigned int i = 0; i < 4; i++) {
 		CHILD(&t, {
+			expect_copied(memory, pfns);
 			expect_all(memory, 0, PAGES, 1);
 			write_all(memory, 0, PAGES, 2);
 			let_parent(&t);
@@ -458,7 +710,55 @@ static void fork_of_pinned(void)
 	expect_all(memory, 0, PAGES, 1);
 }
 
-/* A uprobe replaces a page of a private, executable mapping by a copy. */
+/* The same where only the source says that the copy has tags: the mapping is not PROT_MTE. */
+static void fork_of_pinned_untagged(void)
+{
+	char *memory = map_tagged_file();
+	uint64_t pfns[PAGES];
+	struct turns t;
+
+	write_data(memory, 0, PAGES, 2);
+	pin(memory);
+	get_pfns(memory, pfns, PAGES);
+	for (unsigned int i = 0; i < 4; i++) {
+		CHILD(&t, {
+			expect_copied(memory, pfns);
+			expect_tags_of_copy(memory, PAGES);
+			write_all(memory, 0, PAGES, 3);
+			let_parent(&t);
+			expect_all(memory, 0, PAGES, 3);
+		});
+		let_child(&t);
+		expect_data(memory, 0, PAGES, 2);
+		end_child(&t);
+	}
+	expect_tags_of_copy(memory, PAGES);
+}
+
+/* Copy-on-write of a tagged page that is mapped, in a mapping that is not PROT_MTE: of a file's, then of our own. */
+static void copied_after_reading(void)
+{
+	char *memory = map_tagged_file();
+	struct turns t;
+
+	expect_data(memory, 0, PAGES, 1);
+	write_data(memory, 0, PAGES / 2, 2);
+	CHILD(&t, {
+		expect_data(memory, 0, PAGES / 2, 2);
+		write_data(memory, 0, PAGES, 3);
+		protect(memory, PAGES, RW | PROT_MTE);
+		expect_data(memory, 0, PAGES, 3);
+		expect_tags(memory, 0, PAGES, 1);
+	});
+	end_child(&t);
+	write_data(memory, PAGES / 2, PAGES / 2, 2);
+	expect_tags_of_copy(memory, PAGES);
+}
+
+/*
+ * A uprobe replaces a page of a private, executable mapping by a copy, and when it goes, by another one. Only the
+ * source says that they have tags: the mappings are not PROT_MTE yet.
+ */
 #define TRACING		"/sys/kernel/tracing/"
 #define PROBES		TRACING "events/tagstorage_uprobes/"
 #define PROBED		"/dev/shm/probed"
@@ -490,35 +790,46 @@ static void expect_probes(const char *memory, bool there)
 static void uprobe(void)
 {
 	int file = open(PROBED, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	char *shared, *memory;
+	char *shared, *probed, *left;
 
 	if (access(TRACING "uprobe_events", W_OK))
 		skip("this kernel has no uprobes");
 	if (file < 0 || ftruncate(file, PAGES * PAGE))
 		fail(PROBED ": %s", strerror(errno));
 	shared = mmap(NULL, PAGES * PAGE, RW | PROT_MTE, MAP_SHARED, file, 0);
-	memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_EXEC | PROT_MTE, MAP_PRIVATE, file, 0);
-	if (shared == MAP_FAILED || memory == MAP_FAILED)
+	probed = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0);
+	left = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0);
+	if (shared == MAP_FAILED || probed == MAP_FAILED || left == MAP_FAILED)
 		fail("mmap: %s", strerror(errno));
 	for (size_t i = 0; i < PAGES * WORDS; i++)
 		((uint64_t *)shared)[i] = NOPS;
 	write_tags(shared, 0, PAGES, 1);
-	expect_tags(memory, 0, PAGES, 1);
+	expect_probes(probed, false);
 	for (size_t page = 0; page < PAGES; page++)
 		add_probe(page);
 	if (!write_text(PROBES "enable", "1"))
 		fail("the probes can't be enabled: %s", strerror(errno));
-	expect_probes(memory, true);
-	expect_tags(memory, 0, PAGES, 1);
+	expect_probes(probed, true);
+	expect_probes(left, true);
+	protect(probed, PAGES, PROT_READ | PROT_EXEC | PROT_MTE);
+	expect_tags(probed, 0, PAGES, 1);
 	write_text(PROBES "enable", "0");
 	write_text(TRACING "uprobe_events", "");
-	expect_probes(memory, false);
-	expect_tags(memory, 0, PAGES, 1);
+	expect_probes(probed, false);
+	expect_probes(left, false);
+	protect(left, PAGES, PROT_READ | PROT_EXEC | PROT_MTE);
+	expect_tags(probed, 0, PAGES, 1);
+	expect_tags(left, 0, PAGES, 1);
 	expect_tags(shared, 0, PAGES, 1);
 	unlink(PROBED);
 }
 
-/* mprotect(PROT_MTE) races with migration, again and again (P1, P2). */
+/* mprotect(PROT_MTE) races with migration, again and again (P1, P2): between two nodes, else by compaction. */
+#define RACED		256
+#define SPREAD		32	/* one page of so many is left, so that compaction moves it */
+#define ROUNDS		40
+#define MOST_ROUNDS	400	/* where compaction finds little to do */
+
 static char *raced;
 static bool race_over;
 
@@ -530,40 +841,142 @@ static void *race_compact(void *argument)
 	return NULL;
 }
 
-static void *race_soft_move(void *argument)
+static void *race_nodes(void *argument)
 {
-	size_t page = 0;
+	static void *addresses[RACED];
+	static int nodes[RACED], status[RACED];
 
 	(void)argument;
-	while (!__atomic_load_n(&race_over, __ATOMIC_RELAXED)) {
-		madvise(raced + page * PAGE, PAGE, MADV_PAGEOUT);
-		page = (page + 7) % PAGES;
+	for (int node = 1; !__atomic_load_n(&race_over, __ATOMIC_RELAXED); node = !node) {
+		for (size_t i = 0; i < RACED; i++) {
+			addresses[i] = raced + i * SPREAD * PAGE;
+			nodes[i] = node;
+		}
+		/* What is not there is no error. */
+		if (syscall(SYS_move_pages, 0, RACED, addresses, nodes, status, MPOL_MF_MOVE) < 0)
+			fail("move_pages: %s", strerror(errno));
 	}
 	return NULL;
 }
 
+/* Anew, untagged, and with holes. */
+static void prepare_race(unsigned int version)
+{
+	const size_t size = RACED * SPREAD * PAGE;
+
+	if (mmap(raced, size, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != raced)
+		fail("mmap: %s", strerror(errno));
+	madvise(raced, size, MADV_NOHUGEPAGE);
+	for (size_t page = 0; page < RACED * SPREAD; page++)
+		raced[page * PAGE] = 1;
+	for (size_t i = 0; i < RACED; i++) {
+		write_data(raced, i * SPREAD, 1, version);
+		madvise(raced + (i * SPREAD + 1) * PAGE, (SPREAD - 1) * PAGE, MADV_DONTNEED);
+	}
+}
+
+static void race_pfns(uint64_t *pfns)
+{
+	for (size_t i = 0; i < RACED; i++)
+		pfns[i] = get_pfn(raced + i * SPREAD * PAGE);
+}
+
+/* Returns how many pages were moved while they became tagged. */
+static size_t race_round(unsigned int version)
+{
+	uint64_t before[RACED], after[RACED];
+	size_t moved = 0;
+
+	prepare_race(version);
+	race_pfns(before);
+	for (size_t i = 0; i < RACED; i++)
+		protect(raced + i * SPREAD * PAGE, 1, RW | PROT_MTE);
+	for (size_t i = 0; i < RACED; i++) {
+		expect_data(raced, i * SPREAD, 1, version);
+		write_tags(raced, i * SPREAD, 1, version);
+	}
+	race_pfns(after);
+	for (size_t i = 0; i < RACED; i++) {
+		expect_all(raced, i * SPREAD, 1, version);
+		moved += before[i] != after[i];
+	}
+	return moved;
+}
+
 static void protect_against_migration(void)
 {
-	pthread_t threads[2];
+	bool two_nodes = !access("/sys/devices/system/node/node1", F_OK);
+	size_t moved = 0, wanted = two_nodes ? ROUNDS * RACED / 4 : RACED;
+	uint64_t success = vmstat("pgmigrate_success"), replaced = number_of("pages_replaced");
+	pthread_t thread;
 
-	raced = map(PAGES, RW);
-	if (pthread_create(&threads[0], NULL, race_compact, NULL) ||
-	    pthread_create(&threads[1], NULL, race_soft_move, NULL))
+	raced = map(RACED * SPREAD, RW);
+	if (pthread_create(&thread, NULL, two_nodes ? race_nodes : race_compact, NULL))
 		fail("there are no threads");
-	for (unsigned int round = 0; round < 40; round++) {
-		write_data(raced, 0, PAGES, round);
-		for (size_t page = 0; page < PAGES; page++)
-			protect(raced + page * PAGE, 1, RW | PROT_MTE);
-		expect_data(raced, 0, PAGES, round);
-		write_tags(raced, 0, PAGES, round);
-		expect_all(raced, 0, PAGES, round);
-		if (madvise(raced, PAGES * PAGE, MADV_DONTNEED))
-			fail("madvise(MADV_DONTNEED): %s", strerror(errno));
-		protect(raced, PAGES, RW);
-	}
+	for (unsigned int round = 0; round < ROUNDS || (moved < wanted && round < MOST_ROUNDS); round++)
+		moved += race_round(round);
 	__atomic_store_n(&race_over, true, __ATOMIC_RELAXED);
-	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
-		pthread_join(threads[i], NULL);
+	pthread_join(thread, NULL);
+	replaced = number_of("pages_replaced") - replaced;
+	success = vmstat("pgmigrate_success") - success;
+	if (moved < wanted + replaced || success < moved)
+		fail("only %zu pages were moved, %" PRIu64 " of them because they had no storage", moved, replaced);
+}
+
+/* Takes all memory, and leaves one page of 16 in use; only these are written as a whole. */
+#define HOLES		16
+
+static size_t fragment(char *memory, size_t limit)
+{
+	size_t pages = 0;
+
+	for (uint64_t left; pages < limit && (left = room());)
+		for (; left && pages < limit; left--, pages++)
+			memory[pages * PAGE] = 1;
+	for (size_t page = 0; page < pages; page += HOLES) {
+		write_data(memory, page, 1, 1);
+		madvise(memory + (page + 1) * PAGE, (HOLES - 1) * PAGE, MADV_DONTNEED);
+	}
+	return pages;
+}
+
+/* The first touch: was there a huge page for it, and did compaction have to make room? Others may compact, too. */
+static bool compacts_for(char *area)
+{
+	uint64_t before = vmstat("compact_success");
+
+	set_tag(area, 0);
+	return vmstat("compact_success") != before && is_huge(area);
+}
+
+/*
+ * Huge pages that compaction has to make room for. What it captures for the request has not been on a free list: it is
+ * prepared all the same.
+ */
+static void huge_by_compaction(void)
+{
+	enum { AREAS = 24, MAX_ROUNDS = 8, WANTED = 4 };
+	size_t limit = meminfo("MemTotal") / PAGE, compacted = 0;
+	char *memory = map(limit + HOLES, RW), *areas[AREAS];
+
+	for (unsigned int round = 0; round < MAX_ROUNDS && compacted < WANTED; round++) {
+		size_t pages = fragment(memory, limit), count = 0;
+
+		for (; count < AREAS && compacted < WANTED; count++) {
+			areas[count] = map_huge(RW | PROT_MTE);
+			compacted += compacts_for(areas[count]);
+			write_all(areas[count], 0, HUGE_PAGES, count);
+		}
+		for (size_t i = 0; i < count; i++) {
+			expect_all(areas[i], 0, HUGE_PAGES, i);
+			munmap(areas[i], HUGE);
+		}
+		for (size_t page = 0; page < pages; page += HOLES)
+			expect_data(memory, page, 1, 1);
+		madvise(memory, limit * PAGE, MADV_DONTNEED);
+	}
+	if (compacted < WANTED)
+		fail("compaction made room for %zu huge pages only", compacted);
 }
 
 static const struct directed_test tests[] = {
@@ -577,14 +990,25 @@ static const struct directed_test tests[] = {
 	{ "other-uffd-minor", uffd_minor },
 	{ "other-uffd-move", uffd_move },
 	{ "other-debugger", debugger },
+	{ "other-debugger-without-storage", debugger_without_storage },
 	{ "other-core-dump", core_dump },
+	{ "other-core-dump-without-storage", core_dump_without_storage },
 	{ "other-other-process", other_process },
 	{ "other-fork-of-pinned", fork_of_pinned },
+	{ "other-fork-of-pinned-untagged", fork_of_pinned_untagged },
+	{ "other-copied-after-reading", copied_after_reading },
 	{ "other-uprobe", uprobe },
 	{ "other-protect-against-migration", protect_against_migration },
 };
 
+/* On a machine of their own: when others have worn memory, compaction gives up before it has made room. */
+static const struct directed_test fresh_tests[] = {
+	{ "other-huge-by-compaction", huge_by_compaction },
+};
+
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], "fresh"))
+		return directed_tests(fresh_tests, ARRAY_SIZE(fresh_tests), 1, argv);
 	return directed_tests(tests, ARRAY_SIZE(tests), argc, argv);
 }

@@ -7,9 +7,12 @@
  *
  *   tagged   leaves out what is untagged and bound, for which a full node has no room
  *
- * Untagged memory that is bound to the node lies there, and numa_maps says so. Tagged memory never does, whatever was
- * asked for: preferred, interleaved, moved there, or there already when it becomes PROT_MTE. What is bound to the node
- * and tagged either comes from elsewhere or ends its process, which is what the kernel does when a node is full.
+ * Untagged memory that is bound to the node lies there, and numa_maps says so; so does what is preferred there, and its
+ * share of what is interleaved. Where that asks for huge pages, it gets small ones. Tagged memory never lies there,
+ * whatever was asked for: preferred, interleaved, moved there, or there already when it becomes PROT_MTE; nor does the
+ * memory of a file, tagged or not. What is bound to the node and can't lie there comes from elsewhere or ends its
+ * process, which is what the kernel does when a node is full. And nothing can be moved there: mbind() and move_pages()
+ * say so.
  *
  * Prints "ok - WHAT" or "not ok - WHAT"; exit status 0 if all was right, 1 if not, 2 on other errors.
  */
@@ -27,7 +30,10 @@
 #define MPOL_PREFERRED		1
 #define MPOL_BIND		2
 #define MPOL_INTERLEAVE		3
+#define MPOL_PREFERRED_MANY	5
+#define MPOL_MF_STRICT		1
 #define MPOL_MF_MOVE		2
+#define HUGE_FLAG		22	/* of /proc/kpageflags: KPF_THP */
 #define BOUND_PAGES		16
 
 static struct region regions[MAX_REGIONS];
@@ -49,6 +55,20 @@ static char *map(size_t size, int prot)
 	if (memory == MAP_FAILED)
 		die("there is no memory: %s", strerror(errno));
 	madvise(memory, size, MADV_NOHUGEPAGE);
+	return memory;
+}
+
+/* The same of a file in memory. */
+static char *map_file(size_t size, int prot)
+{
+	int file = memfd_create("bound", MFD_CLOEXEC);
+	char *memory = MAP_FAILED;
+
+	if (file >= 0 && !ftruncate(file, size))
+		memory = mmap(NULL, size, PROT_READ | PROT_WRITE | prot, MAP_SHARED, file, 0);
+	if (memory == MAP_FAILED)
+		die("there is no file in memory: %s", strerror(errno));
+	close(file);
 	return memory;
 }
 
@@ -86,15 +106,15 @@ static void tag(char *memory, size_t pages)
 		set_tag(memory + granule * GRANULE, granule % 15 + 1);
 }
 
-/* Granules with wrong data or wrong tags. */
-static size_t wrong(const char *memory, size_t pages)
+/* Granules with wrong data or, where there are any, wrong tags. */
+static size_t wrong(const char *memory, size_t pages, bool tagged)
 {
 	size_t count = 0;
 
 	for (size_t granule = 0; granule < pages * GRANULES; granule++) {
 		const uint64_t *words = (const uint64_t *)(memory + granule * GRANULE);
 
-		count += get_tag(words) != granule % 15 + 1 ||
+		count += (tagged && get_tag(words) != granule % 15 + 1) ||
 			 words[0] != granule * 2 * 0x9e3779b97f4a7c15ULL ||
 			 words[1] != (granule * 2 + 1) * 0x9e3779b97f4a7c15ULL;
 	}
@@ -138,13 +158,112 @@ static void untagged_is_there(int node)
 	tag(memory, PAGES);
 	result(!count_on_storage(memory, PAGES), "on tag storage after it has become tagged",
 	       count_on_storage(memory, PAGES));
-	result(!wrong(memory, PAGES), "granules that are wrong", wrong(memory, PAGES));
+	result(!wrong(memory, PAGES, true), "granules that are wrong", wrong(memory, PAGES, true));
 	munmap(memory, SIZE);
 }
 
-static void tagged_is_not(const char *what, int mode, unsigned long mask, bool task)
+static void untagged_goes_there(const char *what, int mode, unsigned long mask, size_t pages)
 {
-	char *memory = map(SIZE, PROT_MTE);
+	char *memory = map(SIZE, 0);
+
+	policy(memory, SIZE, mode, mask, 0);
+	fill(memory, PAGES);
+	printf("# untagged memory, %s: %zu pages are to lie there\n", what, pages);
+	result(count_on_storage(memory, PAGES) == pages, "on tag storage", count_on_storage(memory, PAGES));
+	munmap(memory, SIZE);
+}
+
+static size_t count_huge(const char *memory, size_t pages)
+{
+	int file = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	size_t count = 0;
+
+	for (size_t page = 0; page < pages; page++) {
+		uint64_t flags;
+
+		if (pread(file, &flags, 8, get_pfn(memory + page * PAGE) * 8) != 8)
+			die("/proc/kpageflags can't be read");
+		count += flags >> HUGE_FLAG & 1;
+	}
+	close(file);
+	return count;
+}
+
+/* Memory that asks for huge pages. */
+static char *map_huge(bool bound)
+{
+	char *memory = map(SIZE, 0);
+
+	memory += -(uintptr_t)memory % HUGE;
+	if (madvise(memory, HUGE, MADV_HUGEPAGE))
+		die("madvise: %s", strerror(errno));
+	if (bound)
+		policy(memory, HUGE, MPOL_BIND, node_mask, 0);
+	fill(memory, HUGE_PAGES);
+	return memory;
+}
+
+static void huge_is_small_there(void)
+{
+	char *memory = map_huge(false);
+	int err;
+
+	result(count_huge(memory, HUGE_PAGES) == HUGE_PAGES, "pages of a huge page, without the node",
+	       count_huge(memory, HUGE_PAGES));
+	memory = map_huge(true);
+	result(count_on_storage(memory, HUGE_PAGES) == HUGE_PAGES,
+	       "on tag storage of what asks for huge pages and is bound", count_on_storage(memory, HUGE_PAGES));
+	result(!count_huge(memory, HUGE_PAGES), "huge of them", count_huge(memory, HUGE_PAGES));
+	err = madvise(memory, HUGE, MADV_COLLAPSE) ? errno : 0;
+	result(err == ENOMEM, "they can't be made huge, errno", err);
+	result(!count_huge(memory, HUGE_PAGES), "huge of them", count_huge(memory, HUGE_PAGES));
+	result(!wrong(memory, HUGE_PAGES, false), "granules that are wrong", wrong(memory, HUGE_PAGES, false));
+}
+
+/* 0, or the errno for which the memory was not moved to the node. */
+static int move(char *memory, int flags)
+{
+	return syscall(SYS_mbind, memory, SIZE, MPOL_BIND, &node_mask, 64, flags) ? errno : 0;
+}
+
+/* Of the memory, nothing is moved to the node; who wants to know is told. */
+static void stays_elsewhere(char *memory, bool tagged)
+{
+	static void *pages[PAGES];
+	static int nodes[PAGES], status[PAGES];
+	long left;
+	int err;
+
+	err = move(memory, MPOL_MF_MOVE);
+	result(!err, "mbind() that is to move what it can, errno", err);
+	err = move(memory, MPOL_MF_MOVE | MPOL_MF_STRICT);
+	result(err == EIO, "mbind() that must move all of it fails, errno", err);
+	for (size_t page = 0; page < PAGES; page++) {
+		pages[page] = memory + page * PAGE;
+		nodes[page] = __builtin_ctzl(node_mask);
+	}
+	left = syscall(SYS_move_pages, 0, PAGES, pages, nodes, status, MPOL_MF_MOVE);
+	err = left < 0 ? errno : 0;
+	printf("# move_pages() returned %ld\n", left);
+	result(left == PAGES || err == ENOMEM, "move_pages() moves none, errno", err);
+	result(!count_on_storage(memory, PAGES), "on tag storage after all that", count_on_storage(memory, PAGES));
+	result(!wrong(memory, PAGES, tagged), "granules that are wrong", wrong(memory, PAGES, tagged));
+}
+
+static void untagged_stays_elsewhere(bool file)
+{
+	char *memory = file ? map_file(SIZE, 0) : map(SIZE, 0);
+
+	fill(memory, PAGES);
+	printf("# untagged memory%s that is to be moved there\n", file ? " of a file" : "");
+	result(!count_on_storage(memory, PAGES), "on tag storage before", count_on_storage(memory, PAGES));
+	stays_elsewhere(memory, false);
+	munmap(memory, SIZE);
+}
+
+static void tagged_is_not(const char *what, int mode, unsigned long mask, bool task, bool file)
+{
+	char *memory = file ? map_file(SIZE, PROT_MTE) : map(SIZE, PROT_MTE);
 
 	if (task)
 		task_policy(mode, mask);
@@ -153,20 +272,24 @@ static void tagged_is_not(const char *what, int mode, unsigned long mask, bool t
 	fill(memory, PAGES);
 	tag(memory, PAGES);
 	task_policy(MPOL_DEFAULT, 0);
-	printf("# tagged memory, %s%s\n", what, task ? ", as all of the process" : "");
+	printf("# tagged memory%s, %s%s\n", file ? " of a file" : "", what, task ? ", as all of the process" : "");
 	result(!count_on_storage(memory, PAGES), "on tag storage", count_on_storage(memory, PAGES));
-	/* And it can't be moved there. EIO or success, but it stays where it is. */
-	syscall(SYS_mbind, memory, SIZE, MPOL_BIND, &node_mask, 64, MPOL_MF_MOVE);
-	result(!count_on_storage(memory, PAGES), "on tag storage after it was to be moved there",
-	       count_on_storage(memory, PAGES));
-	result(!wrong(memory, PAGES), "granules that are wrong", wrong(memory, PAGES));
+	stays_elsewhere(memory, true);
 	munmap(memory, SIZE);
 }
 
+/* What is bound to the node and can't lie there */
+struct kind {
+	const char *name;
+	bool file;
+	bool tagged;
+};
+
 /* In a process of its own, which the OOM killer takes first. 0 or 1; or it does not return. */
-static int tagged_and_bound(bool task)
+static int use_bound(const struct kind *kind, bool task)
 {
-	char *memory = map(BOUND_PAGES * PAGE, PROT_MTE);
+	int prot = kind->tagged ? PROT_MTE : 0;
+	char *memory = kind->file ? map_file(BOUND_PAGES * PAGE, prot) : map(BOUND_PAGES * PAGE, prot);
 
 	if (!write_text("/proc/self/oom_score_adj", "1000"))
 		die("oom_score_adj can't be written");
@@ -175,27 +298,44 @@ static int tagged_and_bound(bool task)
 	else
 		policy(memory, BOUND_PAGES * PAGE, MPOL_BIND, node_mask, 0);
 	fill(memory, BOUND_PAGES);
-	tag(memory, BOUND_PAGES);
-	return count_on_storage(memory, BOUND_PAGES) || wrong(memory, BOUND_PAGES);
+	if (kind->tagged)
+		tag(memory, BOUND_PAGES);
+	return count_on_storage(memory, BOUND_PAGES) || wrong(memory, BOUND_PAGES, kind->tagged);
 }
 
-static void bound_ends_or_is_elsewhere(bool task)
+static void bound_ends_or_is_elsewhere(const struct kind *kind, bool task)
 {
 	pid_t child = fork();
 	int status;
 
 	if (!child)
-		_exit(tagged_and_bound(task));
+		_exit(use_bound(kind, task));
 	if (child < 0 || waitpid(child, &status, 0) != child)
 		die("a child is lost");
-	printf("# a process with tagged memory that is bound to the node%s %s\n", task ? " as a whole" : "",
+	printf("# a process with %s that is bound to the node%s %s\n", kind->name, task ? " as a whole" : "",
 	       WIFSIGNALED(status) ? "was ended" : "got it elsewhere");
 	result((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) || (WIFEXITED(status) && !WEXITSTATUS(status)),
-	       "tagged memory that is bound comes from elsewhere or ends the process, status", status);
+	       "what is bound comes from elsewhere or ends the process, status", status);
+}
+
+static void ask_untagged(int node)
+{
+	untagged_is_there(node);
+	untagged_goes_there("preferred there", MPOL_PREFERRED, node_mask, PAGES);
+	untagged_goes_there("preferred there, of many", MPOL_PREFERRED_MANY, node_mask, PAGES);
+	untagged_goes_there("interleaved over all nodes", MPOL_INTERLEAVE, (node_mask << 1) - 1, PAGES / 2);
+	huge_is_small_there();
+	untagged_stays_elsewhere(false);
+	untagged_stays_elsewhere(true);
 }
 
 int main(int argc, char **argv)
 {
+	static const struct kind kinds[] = {
+		{ "tagged memory", false, true },
+		{ "tagged memory of a file", true, true },
+		{ "a file in memory", true, false },
+	};
 	int node = argc == 2 || argc == 3 ? atoi(argv[1]) : -1;
 
 	if (node < 0 || !have_mte())
@@ -205,11 +345,15 @@ int main(int argc, char **argv)
 	node_mask = 1UL << node;
 	region_count = get_regions(regions);
 	if (argc == 2)
-		untagged_is_there(node);
+		ask_untagged(node);
 	for (int task = 0; task < 2; task++) {
-		tagged_is_not("preferred there", MPOL_PREFERRED, node_mask, task);
-		tagged_is_not("interleaved over all nodes", MPOL_INTERLEAVE, (node_mask << 1) - 1, task);
-		bound_ends_or_is_elsewhere(task);
+		for (int file = 0; file < 2; file++) {
+			tagged_is_not("preferred there", MPOL_PREFERRED, node_mask, task, file);
+			tagged_is_not("preferred there, of many", MPOL_PREFERRED_MANY, node_mask, task, file);
+			tagged_is_not("interleaved over all nodes", MPOL_INTERLEAVE, (node_mask << 1) - 1, task, file);
+		}
+		for (size_t kind = 0; kind < ARRAY_SIZE(kinds); kind++)
+			bound_ends_or_is_elsewhere(&kinds[kind], task);
 	}
 	return failed;
 }

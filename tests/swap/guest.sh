@@ -34,9 +34,66 @@ holds_nothing() {
 	[ -z "$(cat $engine/holders)" ]
 }
 
+# in_use - pages of what is lent that somebody has
+in_use() {
+	echo $(($(sum lent_pages) - $(sum free_pages)))
+}
+
+# uses PAGES - somebody has that much of it
+uses() {
+	[ "$(in_use)" -ge "$1" ]
+}
+
 # said - what the engine has logged since the last call
 said() {
 	dmesg --read-clear --notime | sed -n 's/^tagstorage: //p'
+}
+
+# log_is WHAT - the engine has logged since the last call what stdin says, word for word
+log_is() {
+	local good=0
+	said >/tmp/said
+	diff - /tmp/said >/tmp/differs || good=1
+	[ $good -eq 0 ] || head -n 40 /tmp/differs
+	result $good "the log, word for word: $1"
+}
+
+# unload_unmoved MODULE - the module of the active policy goes though pages that it lent can't be moved, as their file
+# system, /mnt/scratch, is frozen: in bounded time, after the ten passes that docs/sysfs.md says. Else the test ends.
+unload_unmoved() {
+	local tracing=/sys/kernel/tracing leaver event
+	# Who leaves waits until it can be told from the worker, which makes passes of its own.
+	mkfifo /tmp/go
+	(
+		read -r _ </tmp/go
+		exec rmmod "$1"
+	) &
+	leaver=$!
+	echo "p:passes drain_pass" >$tracing/kprobe_events
+	echo >$tracing/trace
+	for event in kprobes/passes tagstorage/tagstorage_drain; do
+		echo "common_pid == $leaver" >"$tracing/events/$event/filter"
+		echo 1 >"$tracing/events/$event/enable"
+	done
+	echo >/tmp/go
+	if ! wait_for 120 eval "! kill -0 $leaver 2>/dev/null"; then
+		result 1 "the policy is unloaded within two minutes"
+		fsfreeze --unfreeze /mnt/scratch
+		exit 1
+	fi
+	wait $leaver
+	result $? "the policy is unloaded within two minutes"
+	rm /tmp/go
+	for event in kprobes/passes tagstorage/tagstorage_drain; do
+		echo 0 >"$tracing/events/$event/enable"
+	done
+	echo 0 >$tracing/events/tagstorage/tagstorage_drain/filter
+	same "$(awk '
+		$5 == "tagstorage_drain:" { drained++ }
+		$5 == "passes:" { passes[drained + 0]++ }
+		END { print drained + 0, passes[0] + 0, passes[1] + 0 }' $tracing/trace)" "1 10 0" \
+		"the region is drained, after ten passes over what can't be moved"
+	echo >$tracing/kprobe_events
 }
 
 # refill PID READY - a program that fills memory uses all that is lent by now

@@ -92,10 +92,11 @@ claim() {
 
 # fill - lent storage is full of verified data from now on
 #
-# Nobody but the test's program is to claim: compaction does, for tagged pages that it moves.
+# Nobody but the test's program is to claim: compaction does, for tagged pages that it moves. What is left free is for
+# the tool: bpftrace and what it reads.
 fill() {
 	echo 0 >/proc/sys/vm/compaction_proactiveness
-	/mnt/files/anon/fill --leave "${1:-64}" --ready /tmp/full >/tmp/fill &
+	/mnt/files/anon/fill --leave 192 --ready /tmp/full >/tmp/fill &
 	filler=$!
 	wait_for 300 test -e /tmp/full
 	result $? "memory is full"

@@ -17,6 +17,7 @@
  *   loose     the first page that may_lend() is asked about, and refuses, is taken into use until the module goes
  *   irqs      may_lend() returns with interrupts off
  *   atomic    may_lend() returns with preemption off
+ *   outirq, outpre   the same of hand_out(), which is called at each fault of untagged memory
  *   sleep     hand_out() sleeps
  *   stay      the module does not unregister the policy when it goes
  *   none      may_lend() always says no; that is no fault
@@ -144,6 +145,10 @@ static bool bad_hand_out(struct tagstorage_region *region, struct zone *zone)
 {
 	if (is("sleep"))
 		msleep(20);
+	if (is("outirq"))
+		local_irq_disable();
+	if (is("outpre"))
+		preempt_disable();
 	return true;
 }
 
@@ -176,7 +181,7 @@ static int __init bad_init(void)
 		bad_policy.hand_out = NULL;
 	if (is("alien"))
 		bad_policy.detach = (void *)tag_storage_cma_end;
-	bad_policy.keeps = is("hand") || is("sleep");
+	bad_policy.keeps = is("hand") || is("outirq") || is("outpre") || is("sleep");
 	return tagstorage_policy_register(&bad_policy);
 }
 
