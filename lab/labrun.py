@@ -43,6 +43,9 @@ REPORTS = [
 FATAL = [r"Kernel panic", r"Internal error", r"Unable to handle kernel", r"kernel BUG at", r"SError"]
 REPORT = re.compile("|".join(REPORTS + FATAL))
 DEAD = re.compile("|".join(FATAL))
+# From then on disks are shut down, and whoever still reads (init does) has an I/O error that says nothing.
+OFF = re.compile(r"sysrq: Power Off|reboot: Power down")
+AFTER_OFF = re.compile(r"EXT4-fs error")
 
 DEBUG_SLOWDOWN = 4
 GRACE = 30          # seconds that a machine gets after a fatal report
@@ -74,6 +77,7 @@ class Options:
     kmemleak: bool = True
     keep_console: str = ""
     ram_info: str = ""
+    plugin: str = ""
     interactive: bool = False
 
 
@@ -141,6 +145,7 @@ class Console:
         self.partial = ""
         self.found = None           # index of the first line that is a report
         self.dead = False
+        self.off = False
         self.warn_ok = re.compile(warn_ok) if warn_ok else None
         with open(path, "wb"):
             pass
@@ -150,10 +155,14 @@ class Console:
         *lines, self.partial = (self.partial + self.file.read()).split("\n")
         for line in lines:
             self.lines.append(line.rstrip("\r"))
-            if REPORT.search(line) and not (self.warn_ok and self.warn_ok.search(line)):
+            self.off = self.off or bool(OFF.search(line))
+            if REPORT.search(line) and not self.excepted(line):
                 if self.found is None:
                     self.found = len(self.lines) - 1
                 self.dead = self.dead or bool(DEAD.search(line))
+
+    def excepted(self, line):
+        return bool((self.warn_ok and self.warn_ok.search(line)) or (self.off and AFTER_OFF.search(line)))
 
     def excerpt(self):
         return "\n".join(self.lines[max(0, self.found - 3):self.found + EXCERPT])
@@ -228,6 +237,8 @@ class Run:
         arguments += self.scratch_disk() + self.output_port()
         if self.options.balloon:
             arguments += ["-device", "virtio-balloon-device,free-page-reporting=on"]
+        if self.options.plugin:
+            arguments += ["-plugin", self.options.plugin]
         self.write_settings(shares)
         return arguments
 
@@ -458,6 +469,7 @@ def parse(arguments):
     parser.add_argument("--no-kmemleak", dest="kmemleak", action="store_false")
     parser.add_argument("--keep-console", default="", metavar="FILE")
     parser.add_argument("--ram-info", default="", metavar="FILE")
+    parser.add_argument("--plugin", default="", metavar="WORDS")
     parser.add_argument("--interactive", action="store_true")
     parser.add_argument("command", nargs="*", metavar="COMMAND")
     parsed = parser.parse_args(arguments)

@@ -80,6 +80,8 @@ PROFILES = {
     "count-64g": Profile((above(64 * GIB),), "64 GiB, sparse, one CPU, time counts instructions", cpus=1, icount=True,
                          slow=6),
     "kvm": Profile((above(768 * MIB),), "as tiny, with KVM in the guest", virtualization=True, slow=2),
+    "kvm-numa": Profile((above(512 * MIB), above(512 * MIB, data=640 * MIB, node=1)),
+                        "two nodes with a region each, with KVM in the guest", virtualization=True, slow=2),
     # With region 1's storage taken out of System RAM (--dts '/delete-node/ &storage1;'), it is hot-addable.
     "mixed": Profile((above(GIB), above(4 * GIB, data=1152 * MIB)), "two regions, 1 and 4 GiB"),
     "hotplug": Profile((above(4 * GIB),), "4 GiB, storage outside System RAM", storage_is_memory=False),
