@@ -156,9 +156,10 @@ static inline bool read_text(const char *path, char *text, size_t size)
 	return true;
 }
 
+/* As a shell does it: the trace is emptied by that it is opened with O_TRUNC. */
 static inline bool write_text(const char *path, const char *text)
 {
-	int file = open(path, O_WRONLY | O_CLOEXEC);
+	int file = open(path, O_WRONLY | O_CLOEXEC | O_TRUNC);
 	bool done;
 
 	if (file < 0)

@@ -50,6 +50,19 @@ static void on_term(int signal)
 	stop = 1;
 }
 
+/* What is not as it must be: under-siege shows these lines with the check that fails. */
+__attribute__((format(printf, 1, 2)))
+static void complain(const char *format, ...)
+{
+	va_list args;
+
+	fputs("obstruct: wrong: ", stdout);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+}
+
 /* The process of a job */
 
 static void say(const struct job *job, char kind, const char *text)
@@ -190,10 +203,10 @@ static void run_job(struct job *job)
 		method->drop(job);
 	wrong = method->empty ? 0 : verify(job);
 	if (wrong)
-		printf("obstruct: %s: %zu words destroyed\n", method->name, wrong);
+		complain("%s: %zu words destroyed", method->name, wrong);
 	idle = (method->take || method->again) && !job->skipped && !job->held;
 	if (idle)
-		printf("obstruct: %s: it held nothing\n", method->name);
+		complain("%s: it held nothing", method->name);
 	fflush(stdout);
 	_exit(wrong || idle);
 }
@@ -300,7 +313,7 @@ static bool look_before(size_t chosen)
 		without++;
 	}
 	if (without > all / 4)
-		printf("obstruct: %zu of %zu methods had nothing on tag storage\n", without, all);
+		complain("%zu of %zu methods had nothing on tag storage", without, all);
 	return without <= all / 4;
 }
 
@@ -333,7 +346,7 @@ static void count_pins(const struct job *job, struct pins *pins)
 	printf("obstruct: %s: %zu of the pages that it holds were on tag storage, %zu are\n", job->method->name, were,
 	       are);
 	if (are)
-		printf("obstruct: %s: lent pages are pinned\n", job->method->name);
+		complain("%s: %zu lent pages are pinned", job->method->name, are);
 	pins->held += held;
 	pins->were += were;
 	pins->are += are;
@@ -400,7 +413,7 @@ static bool report(const char *when)
 	}
 	print_kinds(when);
 	if (pins.were < pins.held / 2)
-		printf("obstruct: most of what is held was never lent\n");
+		complain("of %zu pages that are held, only %zu were lent before", pins.held, pins.were);
 	fflush(stdout);
 	return !pins.are && pins.were >= pins.held / 2;
 }
@@ -533,12 +546,12 @@ static int end(void)
 		kill(jobs[i].pid, SIGTERM);
 	for (unsigned int i = 0; i < job_count; i++) {
 		if (waitpid(jobs[i].pid, &status, 0) != jobs[i].pid || status) {
-			printf("obstruct: %s: ended with status %#x\n", jobs[i].method->name, status);
+			complain("%s: ended with status %#x", jobs[i].method->name, status);
 			failed = 1;
 		}
 		why = jobs[i].method->finish ? jobs[i].method->finish() : NULL;
 		if (why) {
-			printf("obstruct: %s: %s\n", jobs[i].method->name, why);
+			complain("%s: %s", jobs[i].method->name, why);
 			failed = 1;
 		}
 	}
