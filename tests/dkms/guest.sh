@@ -117,7 +117,7 @@ without_option() {
 
 # with_option - on the kernel that runs
 with_option() {
-	local count
+	local conf=$tree/usr/src/tagstorage-$version/dkms.conf count
 	count=$(grep -c "^BUILT_MODULE_NAME" /mnt/files/source/dkms.conf)
 	ends 0 "" "dkms add" inside dkms add /root/tagstorage
 	ends 0 "" "dkms build" inside dkms build "$this" -k "$release"
@@ -128,6 +128,14 @@ with_option() {
 	ends 0 "^$this, $release, aarch64: installed" "dkms status: installed" inside dkms status
 	same "$(installed)" "$count" "all modules are installed"
 	ends 0 "" "dkms autoinstall has nothing to do" inside dkms autoinstall -k "$release"
+	# Who adds AUTOINSTALL, which dkms.conf leaves out (see with_autoinstall), has them on each kernel.
+	ends 0 "" "dkms uninstall" inside dkms uninstall "$this" -k "$release"
+	same "$(installed)" 0 "nothing is installed"
+	cp "$conf" /tmp/dkms.conf
+	echo 'AUTOINSTALL="yes"' >>"$conf"
+	ends 0 "" "with AUTOINSTALL, dkms autoinstall" inside dkms autoinstall -k "$release"
+	same "$(installed)" "$count" "installs all modules"
+	cp /tmp/dkms.conf "$conf"
 }
 
 # in_use - the modules that DKMS built do what they should

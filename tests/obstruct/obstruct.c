@@ -35,6 +35,7 @@
 #define KPF_BUDDY	10
 #define KPF_ANON	12
 #define KPF_RESERVED	32
+#define SOFT_OFFLINE	"/sys/devices/system/memory/soft_offline_page"
 
 volatile sig_atomic_t stop;
 bool exact_time;
@@ -333,18 +334,44 @@ struct pins {
 	size_t are;
 };
 
+/*
+ * Can this page of a job be moved? What a method held may have been let go: a socket has delivered it, say. Then it is
+ * anybody's to move, and may lie anywhere. The page frame is not used again.
+ */
+static bool can_move(const struct job *job, size_t page)
+{
+	uint64_t entry = 0;
+	char text[64];
+	bool known;
+	int file;
+
+	snprintf(text, sizeof(text), "/proc/%d/pagemap", job->pid);
+	file = open(text, O_RDONLY | O_CLOEXEC);
+	known = pread(file, &entry, 8, ((uint64_t)job->memory / PAGE + page) * 8) == 8;
+	close(file);
+	entry &= (1ULL << 55) - 1;
+	snprintf(text, sizeof(text), "%#" PRIx64, entry * PAGE);
+	return known && (!on_storage(regions, region_count, entry) || write_text(SOFT_OFFLINE, text));
+}
+
 static void count_pins(const struct job *job, struct pins *pins)
 {
-	size_t held = job->held < job->pages ? job->held : job->pages, were = sum(job->were_lent, held), are;
+	size_t held = job->held < job->pages ? job->held : job->pages, were = sum(job->were_lent, held), are, let_go = 0;
 	uint8_t *lent = calloc(job->pages, 1);
 
 	if (!lent)
 		die("there is no memory");
 	get_lent(job, lent);
+	for (size_t page = 0; page < held; page++) {
+		if (!lent[page] || !can_move(job, page))
+			continue;
+		lent[page] = 0;
+		let_go++;
+	}
 	are = sum(lent, held);
 	free(lent);
-	printf("obstruct: %s: %zu of the pages that it holds were on tag storage, %zu are\n", job->method->name, were,
-	       are);
+	printf("obstruct: %s: %zu of the pages that it holds were on tag storage, %zu are; %zu others could be moved\n",
+	       job->method->name, were, are, let_go);
 	if (are)
 		complain("%s: %zu lent pages are pinned", job->method->name, are);
 	pins->held += held;

@@ -189,14 +189,21 @@ static size_t count_huge(const char *memory, size_t pages)
 	return count;
 }
 
-/* Memory that asks for huge pages. */
-static char *map_huge(bool bound)
+/* Memory that is to be huge pages. */
+static char *map_huge(int prot)
 {
-	char *memory = map(SIZE, 0);
+	char *memory = map(SIZE, prot);
 
 	memory += -(uintptr_t)memory % HUGE;
 	if (madvise(memory, HUGE, MADV_HUGEPAGE))
 		die("madvise: %s", strerror(errno));
+	return memory;
+}
+
+static char *untagged_huge(bool bound)
+{
+	char *memory = map_huge(0);
+
 	if (bound)
 		policy(memory, HUGE, MPOL_BIND, node_mask, 0);
 	fill(memory, HUGE_PAGES);
@@ -205,12 +212,12 @@ static char *map_huge(bool bound)
 
 static void huge_is_small_there(void)
 {
-	char *memory = map_huge(false);
+	char *memory = untagged_huge(false);
 	int err;
 
 	result(count_huge(memory, HUGE_PAGES) == HUGE_PAGES, "pages of a huge page, without the node",
 	       count_huge(memory, HUGE_PAGES));
-	memory = map_huge(true);
+	memory = untagged_huge(true);
 	result(count_on_storage(memory, HUGE_PAGES) == HUGE_PAGES,
 	       "on tag storage of what asks for huge pages and is bound", count_on_storage(memory, HUGE_PAGES));
 	result(!count_huge(memory, HUGE_PAGES), "huge of them", count_huge(memory, HUGE_PAGES));
@@ -278,25 +285,46 @@ static void tagged_is_not(const char *what, int mode, unsigned long mask, bool t
 	munmap(memory, SIZE);
 }
 
+/* Tagged memory that asks for huge pages and for the node gets them elsewhere; where there are none, small ones. */
+static void tagged_huge_is_not(const char *what, int mode, unsigned long mask, bool task)
+{
+	char *memory = map_huge(PROT_MTE);
+
+	if (task)
+		task_policy(mode, mask);
+	else
+		policy(memory, HUGE, mode, mask, 0);
+	fill(memory, HUGE_PAGES);
+	tag(memory, HUGE_PAGES);
+	task_policy(MPOL_DEFAULT, 0);
+	printf("# tagged memory that asks for huge pages, %s%s: %zu pages are huge\n", what,
+	       task ? ", as all of the process" : "", count_huge(memory, HUGE_PAGES));
+	result(!count_on_storage(memory, HUGE_PAGES), "on tag storage", count_on_storage(memory, HUGE_PAGES));
+	result(!wrong(memory, HUGE_PAGES, true), "granules that are wrong", wrong(memory, HUGE_PAGES, true));
+}
+
 /* What is bound to the node and can't lie there */
 struct kind {
 	const char *name;
 	bool file;
 	bool tagged;
+	bool huge;
 };
 
 /* In a process of its own, which the OOM killer takes first. 0 or 1; or it does not return. */
 static int use_bound(const struct kind *kind, bool task)
 {
 	int prot = kind->tagged ? PROT_MTE : 0;
-	char *memory = kind->file ? map_file(BOUND_PAGES * PAGE, prot) : map(BOUND_PAGES * PAGE, prot);
+	char *memory = kind->file ? map_file(BOUND_PAGES * PAGE, prot) :
+		       kind->huge ? map_huge(prot) : map(BOUND_PAGES * PAGE, prot);
+	size_t size = kind->huge ? HUGE : BOUND_PAGES * PAGE;
 
 	if (!write_text("/proc/self/oom_score_adj", "1000"))
 		die("oom_score_adj can't be written");
 	if (task)
 		task_policy(MPOL_BIND, node_mask);
 	else
-		policy(memory, BOUND_PAGES * PAGE, MPOL_BIND, node_mask, 0);
+		policy(memory, size, MPOL_BIND, node_mask, 0);
 	fill(memory, BOUND_PAGES);
 	if (kind->tagged)
 		tag(memory, BOUND_PAGES);
@@ -332,9 +360,10 @@ static void ask_untagged(int node)
 int main(int argc, char **argv)
 {
 	static const struct kind kinds[] = {
-		{ "tagged memory", false, true },
-		{ "tagged memory of a file", true, true },
-		{ "a file in memory", true, false },
+		{ "tagged memory", .tagged = true },
+		{ "tagged memory that asks for huge pages", .tagged = true, .huge = true },
+		{ "tagged memory of a file", .tagged = true, .file = true },
+		{ "a file in memory", .file = true },
 	};
 	int node = argc == 2 || argc == 3 ? atoi(argv[1]) : -1;
 
@@ -352,6 +381,8 @@ int main(int argc, char **argv)
 			tagged_is_not("preferred there, of many", MPOL_PREFERRED_MANY, node_mask, task, file);
 			tagged_is_not("interleaved over all nodes", MPOL_INTERLEAVE, (node_mask << 1) - 1, task, file);
 		}
+		tagged_huge_is_not("preferred there", MPOL_PREFERRED, node_mask, task);
+		tagged_huge_is_not("interleaved over all nodes", MPOL_INTERLEAVE, (node_mask << 1) - 1, task);
 		for (size_t kind = 0; kind < ARRAY_SIZE(kinds); kind++)
 			bound_ends_or_is_elsewhere(&kinds[kind], task);
 	}

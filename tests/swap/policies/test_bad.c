@@ -8,6 +8,7 @@
  *   suits     suits() returns an error instead of a text
  *   attach    attach() returns 1
  *   error     attach() returns -EIO each time
+ *   second    the same, but for the first region; it suits none outside of RAM
  *   absent    attach() returns 0 for storage outside System RAM without adding it as memory
  *   nogive    give() does nothing
  *   keeps     give() keeps the page for itself, until the module goes
@@ -47,7 +48,9 @@ static const char *bad_suits(struct tagstorage_region *region)
 {
 	if (is("suits"))
 		return ERR_PTR(-EINVAL);
-	return tagstorage_region_in_ram(region) ? pageblocks_suit(region) : tagstorage_hotplug_needs(region);
+	if (tagstorage_region_in_ram(region) || is("second"))
+		return pageblocks_suit(region);
+	return tagstorage_hotplug_needs(region);
 }
 
 static int bad_attach(struct tagstorage_region *region)
@@ -56,6 +59,8 @@ static int bad_attach(struct tagstorage_region *region)
 
 	if (is("attach") || is("error"))
 		return is("attach") ? 1 : -EIO;
+	if (is("second") && attached)
+		return -EIO;
 	if (!attached++)
 		tag_storage_cma_begin();
 	if (tagstorage_region_in_ram(region))
