@@ -143,23 +143,48 @@ static void audit_block(struct seq_file *m, struct tagstorage_region *region,
 			   tagstorage_block_count(region, block), why);
 }
 
-/* The counters that are kept must agree with what was counted now. */
-static const char *check_sums(struct tagstorage_region *region)
+/**
+ * struct audit_drift - a number that is kept, less what is counted, over many looks
+ * @low: at least, in any look
+ * @high: at most, in any look
+ *
+ * Both change while blocks are counted, so one look proves nothing. It is wrong if it is
+ * always too much, or always too little, whether it is read before the count or after it.
+ */
+struct audit_drift {
+	long low;
+	long high;
+};
+
+static bool drifts(struct audit_drift *drift, long counted, long before,
+		   long after)
 {
-	struct audit_sums now = {};
+	drift->low = min(drift->low, min(before, after) - counted);
+	drift->high = max(drift->high, max(before, after) - counted);
+	return drift->low > 0 || drift->high < 0;
+}
+
+/*
+ * The counters that are kept must agree with what is counted now. What is prepared has no
+ * counter besides the blocks' own.
+ */
+static const char *check_sums(struct tagstorage_region *region,
+			      struct audit_drift *reserved,
+			      struct audit_drift *out)
+{
+	long was_reserved = atomic_long_read(&region->reserved);
+	long was_out = atomic_long_read(&region->out);
+	long blocks[TAGSTORAGE_NR_STATES] = {};
 	u64 block;
-	long out;
 
 	for (block = 0; block < region->geo.nr_blocks; block++)
-		check_block(region, block, &now);
-	out = now.blocks[TAGSTORAGE_LENT] + now.blocks[TAGSTORAGE_CLAIMING] +
-	      now.blocks[TAGSTORAGE_DRAINING];
-	if (now.prepared != tagstorage_tagged(region))
-		return "tagged_pages is not the number of prepared pages";
-	if (now.blocks[TAGSTORAGE_RESERVED] !=
-	    atomic_long_read(&region->reserved))
+		blocks[tagstorage_block_state(region, block)]++;
+	if (drifts(reserved, blocks[TAGSTORAGE_RESERVED], was_reserved,
+		   atomic_long_read(&region->reserved)))
 		return "reserved_pages is not what is reserved";
-	if (out != atomic_long_read(&region->out))
+	if (drifts(out, blocks[TAGSTORAGE_LENT] + blocks[TAGSTORAGE_CLAIMING] +
+		   blocks[TAGSTORAGE_DRAINING], was_out,
+		   atomic_long_read(&region->out)))
 		return "lent_pages is not what is lent";
 	return NULL;
 }
@@ -167,6 +192,8 @@ static const char *check_sums(struct tagstorage_region *region)
 static unsigned long audit_region(struct seq_file *m,
 				  struct tagstorage_region *region)
 {
+	struct audit_drift reserved = { LONG_MAX, LONG_MIN };
+	struct audit_drift out = { LONG_MAX, LONG_MIN };
 	struct audit_sums sums = {};
 	const char *why;
 	u64 block;
@@ -184,7 +211,7 @@ static unsigned long audit_region(struct seq_file *m,
 	seq_putc(m, '\n');
 
 	for (i = 0; i < AUDIT_LOOKS; i++) {
-		why = check_sums(region);
+		why = check_sums(region, &reserved, &out);
 		if (!why)
 			return sums.wrong;
 		usleep_range(1000, 2000);

@@ -385,14 +385,14 @@ static struct folio *evict_target(struct folio *src, unsigned long gfp)
  * tagstorage_evict_folios - move isolated folios elsewhere
  * @folios: isolated; empty when this returns
  * @gfp: what the caller may do to get memory
- * @wait: wait for the locks of folios that are up to date (none may be the caller's),
- *	but for no writeback: the device may be slow, or gone
+ *
+ * Waits for nobody's lock of a folio, and for no writeback: the device may be slow, or
+ * gone, and who holds the lock may wait for it.
  *
  * Context: may sleep.
  * Return: how many were moved. The others are back on their LRU lists.
  */
-unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
-				     bool wait)
+unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp)
 {
 	gfp_t target = (GFP_HIGHUSER_MOVABLE & ~GFP_KERNEL) |
 		       (gfp & GFP_KERNEL) | __GFP_NORETRY | __GFP_NOWARN |
@@ -402,9 +402,8 @@ unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
 	if (list_empty(folios))
 		return 0;
 	migrate_pages(folios, evict_target, NULL,
-		      (__force unsigned long)target,
-		      wait ? MIGRATE_SYNC_LIGHT : MIGRATE_ASYNC, MR_CONTIG_RANGE,
-		      &moved);
+		      (__force unsigned long)target, MIGRATE_ASYNC,
+		      MR_CONTIG_RANGE, &moved);
 	if (!list_empty(folios))
 		putback_movable_pages(folios);
 	return moved;
@@ -505,7 +504,7 @@ static bool claim_round(struct tagstorage_region *region, u64 block, gfp_t gfp,
 		return true;
 	if (!last) {
 		tagstorage_isolate_users(region, block, &folios);
-		*migrated += tagstorage_evict_folios(&folios, gfp, false);
+		*migrated += tagstorage_evict_folios(&folios, gfp);
 	}
 	return false;
 }

@@ -519,8 +519,7 @@ unsigned int tagstorage_isolate_users(struct tagstorage_region *region,
 				      u64 block, struct list_head *folios);
 void tagstorage_claim_end(struct tagstorage_region *region, u64 block,
 			  enum tagstorage_state to);
-unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp,
-				     bool wait);
+unsigned int tagstorage_evict_folios(struct list_head *folios, gfp_t gfp);
 void tagstorage_count_isolated(struct folio *folio);
 bool tagstorage_isolate_user(struct page *page, struct list_head *folios);
 void tagstorage_page_dress(struct page *page, gfp_t gfp);

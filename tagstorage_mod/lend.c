@@ -41,6 +41,8 @@ MODULE_PARM_DESC(relend_delay_ms,
 #define DRAIN_LAST	(5 * HZ)
 /* Folios that are migrated together. */
 #define DRAIN_BATCH	64
+/* What a pass may do to get memory for them: reclaim, but wait for no device. */
+#define DRAIN_GFP	GFP_NOIO
 /* Characters left for one range of blocks, so that `holders` fits in its page. */
 #define HOLDERS_RANGE	48
 
@@ -223,14 +225,13 @@ static u64 drain_pass(struct tagstorage_region *region, bool lent)
 			isolated += tagstorage_isolate_users(region, block,
 							     &folios);
 			if (isolated >= DRAIN_BATCH) {
-				tagstorage_evict_folios(&folios, GFP_KERNEL,
-							true);
+				tagstorage_evict_folios(&folios, DRAIN_GFP);
 				isolated = 0;
 			}
 		}
 		cond_resched();
 	}
-	tagstorage_evict_folios(&folios, GFP_KERNEL, true);
+	tagstorage_evict_folios(&folios, DRAIN_GFP);
 	return back;
 }
 

@@ -394,7 +394,7 @@ static unsigned int clear_chunk(struct repack *repack, u64 chunk,
 	for (i = 0; i < TAGSTORAGE_CHUNK && isolated < nr; i++)
 		if (!test_bit(bit + i, region->prepared) && PageLRU(page + i))
 			isolated += tagstorage_isolate_user(page + i, &folios);
-	moved = tagstorage_evict_folios(&folios, 0, false);
+	moved = tagstorage_evict_folios(&folios, 0);
 	if (moved)
 		drain_local_pages(zone);
 	tagstorage_count(region, cleared, moved);

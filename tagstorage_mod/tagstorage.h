@@ -11,9 +11,17 @@
  * but the one that it is told to, and that in a MIGRATE_CMA pageblock.
  *
  * One policy is active at any time. The built-in one is `carveout`: it lends
- * nothing. A minimal policy sets @abi, @size, @name, @owner and @give, calls
- * tagstorage_policy_register() when it is loaded and
- * tagstorage_policy_unregister() when it goes. docs/writing-a-policy.md has one.
+ * nothing. A minimal policy sets @abi, @size, @name, @owner, @give, @attach and
+ * @detach, calls tagstorage_policy_register() when it is loaded and
+ * tagstorage_policy_unregister() when it goes, and imports the symbol namespaces
+ * TAGSTORAGE and TAG_STORAGE. docs/writing-a-policy.md has one.
+ *
+ * What it lends lies in MIGRATE_CMA pageblocks from attach() to detach(): that leaves
+ * lent pages to those who may have them, and gives the engine each page back that is
+ * freed. tag_storage_cma_block() in <linux/tag_storage.h> makes a pageblock so, and
+ * undoes it; while any is, one tag_storage_cma_begin() is in force, ended by
+ * tag_storage_cma_end(). A pageblock of which a block is still out in detach() stays
+ * as it is. For regions of whole pageblocks, <pageblocks.h> does that.
  *
  * The order of calls for a policy:
  *

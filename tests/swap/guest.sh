@@ -61,7 +61,7 @@ log_is() {
 # unload_unmoved MODULE - the module of the active policy goes though pages that it lent can't be moved, as their file
 # system, /mnt/scratch, is frozen: in bounded time, after the ten passes that docs/sysfs.md says. Else the test ends.
 unload_unmoved() {
-	local tracing=/sys/kernel/tracing leaver event
+	local tracing=/sys/kernel/tracing memory=../instances/memory/events/kmem/mm_page_alloc leaver event
 	# Who leaves waits until it can be told from the worker, which makes passes of its own.
 	mkfifo /tmp/go
 	(
@@ -71,7 +71,9 @@ unload_unmoved() {
 	leaver=$!
 	echo "p:passes drain_pass" >$tracing/kprobe_events
 	echo >$tracing/trace
-	for event in kprobes/passes tagstorage/tagstorage_drain; do
+	# In a buffer of its own: there are many, of which the last ones tell.
+	mkdir $tracing/instances/memory
+	for event in kprobes/passes tagstorage/tagstorage_drain $memory; do
 		echo "common_pid == $leaver" >"$tracing/events/$event/filter"
 		echo 1 >"$tracing/events/$event/enable"
 	done
@@ -84,7 +86,7 @@ unload_unmoved() {
 	wait $leaver
 	result $? "the policy is unloaded within two minutes"
 	rm /tmp/go
-	for event in kprobes/passes tagstorage/tagstorage_drain; do
+	for event in kprobes/passes tagstorage/tagstorage_drain $memory; do
 		echo 0 >"$tracing/events/$event/enable"
 	done
 	echo 0 >$tracing/events/tagstorage/tagstorage_drain/filter
@@ -93,6 +95,15 @@ unload_unmoved() {
 		$5 == "passes:" { passes[drained + 0]++ }
 		END { print drained + 0, passes[0] + 0, passes[1] + 0 }' $tracing/trace)" "1 10 0" \
 		"the region is drained, after ten passes over what can't be moved"
+	# Memory for what is moved: nothing else that rmmod needs is movable and may fail.
+	awk '
+		$5 == "mm_page_alloc:" && /MOVABLE/ && /NORETRY/ {
+			moved++
+			io += /GFP_(IO|FS|KERNEL|USER|HIGHUSER|HIGHUSER_MOVABLE)([| ]|$)/
+		}
+		END { print moved + 0, io + 0; exit !(moved && !io) }' $tracing/instances/memory/trace >/tmp/moved
+	result $? "memory for what was moved, and how often I/O was allowed for it: $(cat /tmp/moved)"
+	rmdir $tracing/instances/memory
 	echo >$tracing/kprobe_events
 }
 
@@ -115,6 +126,8 @@ nothing_left() {
 
 # only_zero_page WHAT - nothing is prepared any more but the zero page, which is as long as the engine is loaded
 only_zero_page() {
-	wait_for 120 number_is reserved_pages 1
-	same "$(sum tagged_pages) $(sum reserved_pages)" "1 1" "$1: tagged and reserved pages are those of the zero page"
+	local block
+	block=$(cat $engine/region0/block_pages)
+	wait_for 120 number_is reserved_pages "$block"
+	same "$(sum tagged_pages) $(sum reserved_pages)" "1 $block" "$1: tagged and reserved pages are those of the zero page"
 }
