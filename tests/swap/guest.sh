@@ -4,11 +4,12 @@
 # swap/guest.sh - in the guest: what the tests of switching share. Sourced by their scripts.
 #
 # Expects the test programs at /mnt/files, tests/engine at /mnt/files2, this folder at /mnt/files3, and the test
-# policies at /mnt/files4. Sets besides what guest.sh of tests/engine sets: $at_boot, MemTotal with nothing lent
+# policies at /mnt/files4. Sets besides what guest.sh of tests/engine sets: $at_boot, MemTotal with nothing lent, $tracing
 
 # shellcheck source=tests/engine/guest.sh
 . /mnt/files2/guest.sh
 at_boot=$(memtotal)
+tracing=/sys/kernel/tracing
 
 # active - the policy in brackets
 active() {
@@ -58,10 +59,102 @@ log_is() {
 	result $good "the log, word for word: $1"
 }
 
+# choices N NAME... - chooses one after the other, N times in all; prints how often that was refused
+choices() {
+	local count=$1 refused=0 i
+	shift
+	for ((i = 0; i < count; i++)); do
+		set_policy "${@:i % $# + 1:1}" 2>/dev/null || refused=$((refused + 1))
+	done
+	echo $refused
+}
+
+# chosen N FROM NAME... - what the log says of choices(), while FROM was active before
+chosen() {
+	local count=$1 from=$2 to i
+	shift 2
+	for ((i = 0; i < count; i++)); do
+		to=${*:i % $# + 1:1}
+		[ "$to" = "$from" ] || echo "policy $to is active (was $from), chosen by the user"
+		from=$to
+	done
+}
+
+# gone NAME, loaded NAME - what it says when the module of the active policy is removed, and when it is loaded again
+gone() {
+	echo "policy carveout is active (was $1), because the other is removed"
+}
+
+loaded() {
+	echo "policy $1 is active (was carveout), because its module was loaded"
+}
+
+# not_a_chain FROM [REGEX] - of what the log says of changes: what is none, or does not go from where the line before
+# came to. Lines of REGEX may come between.
+not_a_chain() {
+	local reasons="chosen by the user|because its module was loaded|because the other is removed"
+	[ $# -eq 1 ] || reasons+="|because the other could not start"
+	awk -v active="$1" -v reasons="$reasons" -v between="${2:-^$}" '
+		$0 ~ "^policy [a-z_]+ is active \\(was " active "\\), (" reasons ")$" {
+			active = $2
+			next
+		}
+		$0 !~ between { print NR ": " $0 }'
+}
+
+# reload N FILE... - inserts and removes modules; every result is fine
+reload() {
+	local count=$1 file i
+	shift
+	for ((i = 0; i < count; i++)); do
+		for file in "$@"; do
+			insmod "$file"
+			rmmod "$file"
+		done
+	done 2>/dev/null
+}
+
+# watch - reads who is active until there is a file /tmp/enough; prints how often, and how often that was not exactly one
+watch() {
+	local line reads=0 wrong=0
+	until [ -e /tmp/enough ]; do
+		read -r line <$engine/policy
+		[ "${line//[^[]/}" = "[" ] || wrong=$((wrong + 1))
+		reads=$((reads + 1))
+	done
+	echo "$reads $wrong"
+}
+
+# in_flight - of the trace of one switch: how many claims were in flight while the old policy's storage was drained
+in_flight() {
+	awk '
+		$5 == "drain_begins:" { draining = 1 }
+		$5 == "tagstorage_claim_start:" { begun[$1] = 1 }
+		$5 == "tagstorage_claim_finish:" && $1 in begun {
+			count += draining
+			delete begun[$1]
+		}
+		$5 == "tagstorage_drain:" {
+			count += length(begun)
+			draining = 0
+		}
+		END { print count + 0 }' $tracing/trace
+}
+
+# trace_claims ON - 1: claims and draining are traced from now on, 0: no more
+trace_claims() {
+	local event
+	[ "$1" -eq 0 ] || echo "p:drain_begins tagstorage_lend_stop" >$tracing/kprobe_events
+	for event in kprobes/drain_begins tagstorage/tagstorage_{claim_start,claim_finish,drain}; do
+		echo "$1" >"$tracing/events/$event/enable"
+	done
+	[ "$1" -eq 1 ] || echo >$tracing/kprobe_events
+}
+
 # unload_unmoved MODULE - the module of the active policy goes though pages that it lent can't be moved, as their file
 # system, /mnt/scratch, is frozen: in bounded time, after the ten passes that docs/sysfs.md says. Else the test ends.
 unload_unmoved() {
-	local tracing=/sys/kernel/tracing memory=../instances/memory/events/kmem/mm_page_alloc leaver event
+	local memory=../instances/memory/events/kmem/mm_page_alloc leaver event
 	# Who leaves waits until it can be told from the worker, which makes passes of its own.
 	mkfifo /tmp/go
 	(
