@@ -356,7 +356,8 @@ static bool can_move(const struct job *job, size_t page)
 
 static void count_pins(const struct job *job, struct pins *pins)
 {
-	size_t held = job->held < job->pages ? job->held : job->pages, were = sum(job->were_lent, held), are, let_go = 0;
+	size_t held = job->held < job->pages ? job->held : job->pages, were = sum(job->were_lent, held);
+	size_t let_go = 0, are;
 	uint8_t *lent = calloc(job->pages, 1);
 
 	if (!lent)
