@@ -4,7 +4,8 @@
 # swap/guest.sh - in the guest: what the tests of switching share. Sourced by their scripts.
 #
 # Expects the test programs at /mnt/files, tests/engine at /mnt/files2, this folder at /mnt/files3, and the test
-# policies at /mnt/files4. Sets besides what guest.sh of tests/engine sets: $at_boot, MemTotal with nothing lent, $tracing
+# policies at /mnt/files4. Sets besides what guest.sh of tests/engine sets: $at_boot, MemTotal with nothing lent, and
+# $tracing
 
 # shellcheck source=tests/engine/guest.sh
 . /mnt/files2/guest.sh
@@ -114,7 +115,7 @@ reload() {
 	done 2>/dev/null
 }
 
-# watch - reads who is active until there is a file /tmp/enough; prints how often, and how often that was not exactly one
+# watch - reads who is active until there is a file /tmp/enough; prints how often, and how often that was not just one
 watch() {
 	local line reads=0 wrong=0
 	until [ -e /tmp/enough ]; do
@@ -190,9 +191,9 @@ unload_unmoved() {
 		"the region is drained, after ten passes over what can't be moved"
 	# Memory for what is moved: nothing else that rmmod needs is movable and may fail.
 	awk '
-		$5 == "mm_page_alloc:" && /MOVABLE/ && /NORETRY/ {
+		$5 == "mm_page_alloc:" && /migratetype=1 / && /NORETRY/ {
 			moved++
-			io += /GFP_(IO|FS|KERNEL|USER|HIGHUSER|HIGHUSER_MOVABLE)([| ]|$)/
+			io += /GFP_(IO|FS|KERNEL|USER|HIGHUSER|HIGHUSER_MOVABLE|TRANSHUGE|TRANSHUGE_LIGHT)([|]|$)/
 		}
 		END { print moved + 0, io + 0; exit !(moved && !io) }' $tracing/instances/memory/trace >/tmp/moved
 	result $? "memory for what was moved, and how often I/O was allowed for it: $(cat /tmp/moved)"
