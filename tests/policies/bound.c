@@ -85,6 +85,15 @@ static void task_policy(int mode, unsigned long mask)
 		die("set_mempolicy, mode %d: %s", mode, strerror(errno));
 }
 
+/* For a mapping, or for all of the process. */
+static void ask(char *memory, size_t size, int mode, unsigned long mask, bool task)
+{
+	if (task)
+		task_policy(mode, mask);
+	else
+		policy(memory, size, mode, mask, 0);
+}
+
 static size_t count_on_storage(const char *memory, size_t pages)
 {
 	size_t count = 0;
@@ -268,17 +277,20 @@ static void untagged_stays_elsewhere(bool file)
 	munmap(memory, SIZE);
 }
 
+/* Memory that the process has asked for like that becomes tagged. */
+static void use_tagged(char *memory, size_t pages, int mode, unsigned long mask, bool task)
+{
+	ask(memory, pages * PAGE, mode, mask, task);
+	fill(memory, pages);
+	tag(memory, pages);
+	task_policy(MPOL_DEFAULT, 0);
+}
+
 static void tagged_is_not(const char *what, int mode, unsigned long mask, bool task, bool file)
 {
 	char *memory = file ? map_file(SIZE, PROT_MTE) : map(SIZE, PROT_MTE);
 
-	if (task)
-		task_policy(mode, mask);
-	else
-		policy(memory, SIZE, mode, mask, 0);
-	fill(memory, PAGES);
-	tag(memory, PAGES);
-	task_policy(MPOL_DEFAULT, 0);
+	use_tagged(memory, PAGES, mode, mask, task);
 	printf("# tagged memory%s, %s%s\n", file ? " of a file" : "", what, task ? ", as all of the process" : "");
 	result(!count_on_storage(memory, PAGES), "on tag storage", count_on_storage(memory, PAGES));
 	stays_elsewhere(memory, true);
@@ -290,13 +302,7 @@ static void tagged_huge_is_not(const char *what, int mode, unsigned long mask, b
 {
 	char *memory = map_huge(PROT_MTE);
 
-	if (task)
-		task_policy(mode, mask);
-	else
-		policy(memory, HUGE, mode, mask, 0);
-	fill(memory, HUGE_PAGES);
-	tag(memory, HUGE_PAGES);
-	task_policy(MPOL_DEFAULT, 0);
+	use_tagged(memory, HUGE_PAGES, mode, mask, task);
 	printf("# tagged memory that asks for huge pages, %s%s: %zu pages are huge\n", what,
 	       task ? ", as all of the process" : "", count_huge(memory, HUGE_PAGES));
 	result(!count_on_storage(memory, HUGE_PAGES), "on tag storage", count_on_storage(memory, HUGE_PAGES));
@@ -321,10 +327,7 @@ static int use_bound(const struct kind *kind, bool task)
 
 	if (!write_text("/proc/self/oom_score_adj", "1000"))
 		die("oom_score_adj can't be written");
-	if (task)
-		task_policy(MPOL_BIND, node_mask);
-	else
-		policy(memory, size, MPOL_BIND, node_mask, 0);
+	ask(memory, size, MPOL_BIND, node_mask, task);
 	fill(memory, BOUND_PAGES);
 	if (kind->tagged)
 		tag(memory, BOUND_PAGES);

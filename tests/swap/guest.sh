@@ -31,6 +31,11 @@ change() {
 	done | sed 's/ $//'
 }
 
+# ended PID - it is no process any more
+ended() {
+	! kill -0 "$1" 2>/dev/null
+}
+
 # holds_nothing
 holds_nothing() {
 	[ -z "$(cat $engine/holders)" ]
@@ -172,7 +177,7 @@ unload_unmoved() {
 		echo 1 >"$tracing/events/$event/enable"
 	done
 	echo >/tmp/go
-	if ! wait_for 120 eval "! kill -0 $leaver 2>/dev/null"; then
+	if ! wait_for 120 ended $leaver; then
 		result 1 "the policy is unloaded within two minutes"
 		fsfreeze --unfreeze /mnt/scratch
 		exit 1
