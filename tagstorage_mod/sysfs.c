@@ -132,12 +132,24 @@ static unsigned long count_free(struct tagstorage_region *region)
 	return free;
 }
 
-/* Pages in a stash are prepared, but nobody has them. */
+/* How often to count anew what changed meanwhile: at rest, a stash that is put away. */
+#define COUNT_TRIES	4
+
+/*
+ * Pages in a stash are prepared, but nobody has them. The count takes its time:
+ * a page that left a stash in the middle of it, and is no longer prepared when
+ * it comes to it, would be taken off for nothing.
+ */
 static unsigned long count_tagged(struct tagstorage_region *region)
 {
-	unsigned long stashed = tagstorage_stashed(region);
-	unsigned long prepared = tagstorage_tagged(region);
+	unsigned long stashed = tagstorage_stashed(region), before, prepared;
+	unsigned int tries = 0;
 
+	do {
+		before = stashed;
+		prepared = tagstorage_tagged(region);
+		stashed = tagstorage_stashed(region);
+	} while (stashed != before && ++tries < COUNT_TRIES);
 	return prepared > stashed ? prepared - stashed : 0;
 }
 

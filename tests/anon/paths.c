@@ -700,16 +700,6 @@ static void collapse_by_thread(void)
 
 /* Migration */
 
-static int node_of(const void *address)
-{
-	void *page = (void *)address;
-	int node;
-
-	if (syscall(SYS_move_pages, 0, 1, &page, NULL, &node, 0) < 0 || node < 0)
-		fail("move_pages does not tell the node of %p", address);
-	return node;
-}
-
 static void move_by_pages(char *memory, size_t pages, int node)
 {
 	void *addresses[HUGE_PAGES];
@@ -854,9 +844,7 @@ static void migrate_huge(void)
 		skip("this machine has one node");
 	write_all(memory, 0, HUGE_PAGES, 1);
 	expect_huge(memory, true);
-	if (syscall(SYS_move_pages, 0, 1, &address, NULL, &status, 0) < 0 || status < 0)
-		fail("move_pages does not tell the node");
-	node = !status;
+	node = !node_of(memory);
 	for (int round = 0; round < 4; round++, node = !node) {
 		if (syscall(SYS_move_pages, 0, 1, &address, &node, &status, MPOL_MF_MOVE) < 0 || status != node)
 			fail("move_pages: %s, status %d", strerror(errno), status);

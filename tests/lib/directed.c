@@ -254,6 +254,21 @@ void expect_back(const char *name, uint64_t before)
 	fail("%s is %" PRIu64 ", not back to %" PRIu64, name, now, before);
 }
 
+int node_of(const void *address)
+{
+	void *page = (void *)address;
+	int node = -1;
+
+	for (unsigned int i = 0; i < TRIES; i++) {
+		if (syscall(SYS_move_pages, 0, 1, &page, NULL, &node, 0) < 0)
+			fail("move_pages: %s", strerror(errno));
+		if (node >= 0)
+			return node;
+		short_sleep();
+	}
+	fail("move_pages does not tell the node of %p: %s", address, strerror(-node));
+}
+
 /* Processes */
 
 bool start_child(struct turns *t)

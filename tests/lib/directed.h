@@ -69,6 +69,8 @@ void expect_all(const char *memory, size_t first, size_t pages, unsigned int ver
 void empty_batches(void);
 /* Waits until a number of all regions is not more than @before: what was freed on another CPU takes its time. */
 void expect_back(const char *name, uint64_t before);
+/* Waits while it is nowhere, which a page is for the time that the kernel migrates it: for compaction, say. */
+int node_of(const void *address);
 /* Returns true in the child. */
 bool start_child(struct turns *t);
 void give(int pipe);

@@ -215,10 +215,18 @@ static uint64_t number_of_cgroup(const char *name)
 	return status.st_ino;
 }
 
+/* Looks again where the kernel migrated the page meanwhile, for compaction say. */
 static void expect_charged(const char *name, const char *address)
 {
-	uint64_t found = read_entry("/proc/kpagecgroup", get_pfn(address));
+	uint64_t pfn, found;
 
+	for (unsigned int i = 0; i < TRIES; i++) {
+		pfn = get_pfn(address);
+		found = read_entry("/proc/kpagecgroup", pfn);
+		if (pfn && pfn == get_pfn(address))
+			break;
+		short_sleep();
+	}
 	if (found != number_of_cgroup(name))
 		fail("a page is charged to cgroup %" PRIu64 " and not to %s, %" PRIu64, found, name,
 		     number_of_cgroup(name));
