@@ -41,8 +41,12 @@ MODULE_PARM_DESC(relend_delay_ms,
 #define DRAIN_LAST	(5 * HZ)
 /* Folios that are migrated together. */
 #define DRAIN_BATCH	64
-/* What a pass may do to get memory for them: reclaim, but wait for no device. */
-#define DRAIN_GFP	GFP_NOIO
+/*
+ * What a pass may do to get memory for them: wake kswapd, which works meanwhile. Direct
+ * reclaim would wait for devices, and without I/O still up to a second for each page
+ * where memory is very short.
+ */
+#define DRAIN_GFP	GFP_NOWAIT
 /* Characters left for one range of blocks, so that `holders` fits in its page. */
 #define HOLDERS_RANGE	48
 

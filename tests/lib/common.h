@@ -242,16 +242,32 @@ static inline bool on_storage(const struct region *regions, unsigned int count, 
 	return false;
 }
 
-/* Page frame numbers of the @count pages from @address on; 0 where no page is mapped. */
-static inline void get_pfns(const void *address, uint64_t *pfns, size_t count)
+/*
+ * Page frame numbers of the @count pages from @address on in a process; 0 where no page is mapped. Returns how many could
+ * be read: none if the process is gone.
+ */
+static inline size_t get_pfns_of(pid_t pid, const void *address, uint64_t *pfns, size_t count)
 {
-	int file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	ssize_t size = -1;
+	char path[32];
+	int file;
 
-	if (file < 0 || pread(file, pfns, count * 8, (uint64_t)address / PAGE * 8) != (ssize_t)(count * 8))
-		die("/proc/self/pagemap can't be read");
-	close(file);
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	file = open(path, O_RDONLY | O_CLOEXEC);
+	if (file >= 0) {
+		size = pread(file, pfns, count * 8, (uint64_t)address / PAGE * 8);
+		close(file);
+	}
+	count = size < 0 ? 0 : size / 8;
 	for (size_t i = 0; i < count; i++)
 		pfns[i] = pfns[i] >> 63 ? pfns[i] & ((1ULL << 55) - 1) : 0;
+	return count;
+}
+
+static inline void get_pfns(const void *address, uint64_t *pfns, size_t count)
+{
+	if (get_pfns_of(getpid(), address, pfns, count) != count)
+		die("/proc/self/pagemap can't be read");
 }
 
 static inline uint64_t get_pfn(const void *address)

@@ -693,14 +693,12 @@ static const char *finish_writeback(void)
 /* How many of these pages are not in memory. */
 static size_t pages_out(const char *memory, size_t pages)
 {
-	static uint64_t entries[256];
-	int file = open("/proc/self/pagemap", O_RDONLY);
-	ssize_t size = pread(file, entries, pages * 8, (uint64_t)memory / PAGE * 8);
+	static uint64_t pfns[256];
 	size_t out = 0;
 
-	close(file);
-	for (ssize_t i = 0; i < size / 8; i++)
-		out += !(entries[i] >> 63);
+	get_pfns(memory, pfns, pages);
+	for (size_t i = 0; i < pages; i++)
+		out += !pfns[i];
 	return out;
 }
 

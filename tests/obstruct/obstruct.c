@@ -265,29 +265,24 @@ static void start_job(struct job *job, const struct method *method, size_t pages
 /* Which pages of a job lie on tag storage now, and how many. @lent: for each page; may be NULL. */
 static size_t get_lent(const struct job *job, uint8_t *lent)
 {
-	static uint64_t entries[1024];
-	char path[64];
-	size_t count = 0;
-	int file;
+	static uint64_t pfns[1024];
+	size_t count = 0, nr;
 
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", job->pid);
-	file = open(path, O_RDONLY);
-	if (file < 0 || job->method->empty)
+	if (job->method->empty)
 		return 0;
-	for (size_t page = 0; page < job->pages; page += ARRAY_SIZE(entries)) {
-		size_t left = job->pages - page, nr = left < ARRAY_SIZE(entries) ? left : ARRAY_SIZE(entries);
-		ssize_t size = pread(file, entries, nr * 8, ((uint64_t)job->memory / PAGE + page) * 8);
-
-		for (ssize_t i = 0; i < size / 8; i++) {
-			bool is = entries[i] >> 63 &&
-				  on_storage(regions, region_count, entries[i] & ((1ULL << 55) - 1));
+	for (size_t page = 0; page < job->pages; page += ARRAY_SIZE(pfns)) {
+		nr = job->pages - page;
+		if (nr > ARRAY_SIZE(pfns))
+			nr = ARRAY_SIZE(pfns);
+		nr = get_pfns_of(job->pid, job->memory + page * PAGE, pfns, nr);
+		for (size_t i = 0; i < nr; i++) {
+			bool is = on_storage(regions, region_count, pfns[i]);
 
 			count += is;
 			if (lent)
 				lent[page + i] = is;
 		}
 	}
-	close(file);
 	return count;
 }
 
@@ -340,18 +335,13 @@ struct pins {
  */
 static bool can_move(const struct job *job, size_t page)
 {
-	uint64_t entry = 0;
 	char text[64];
-	bool known;
-	int file;
+	uint64_t pfn;
 
-	snprintf(text, sizeof(text), "/proc/%d/pagemap", job->pid);
-	file = open(text, O_RDONLY | O_CLOEXEC);
-	known = pread(file, &entry, 8, ((uint64_t)job->memory / PAGE + page) * 8) == 8;
-	close(file);
-	entry &= (1ULL << 55) - 1;
-	snprintf(text, sizeof(text), "%#" PRIx64, entry * PAGE);
-	return known && (!on_storage(regions, region_count, entry) || write_text(SOFT_OFFLINE, text));
+	if (!get_pfns_of(job->pid, job->memory + page * PAGE, &pfn, 1))
+		return false;
+	snprintf(text, sizeof(text), "%#" PRIx64, pfn * PAGE);
+	return !on_storage(regions, region_count, pfn) || write_text(SOFT_OFFLINE, text);
 }
 
 static void count_pins(const struct job *job, struct pins *pins)

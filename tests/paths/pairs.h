@@ -44,9 +44,9 @@ static inline uint64_t storage_of(const struct region *regions, unsigned int cou
 /* Where a page of another process is; 0 if it is not there. */
 static inline uint64_t pfn_in(pid_t pid, const void *address)
 {
-	uint64_t entry = pagemap_entry(pid, address);
+	uint64_t pfn;
 
-	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
+	return get_pfns_of(pid, address, &pfn, 1) ? pfn : 0;
 }
 
 /* For when nobody is tagging memory: no claim is under way then. */

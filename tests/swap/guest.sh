@@ -51,6 +51,11 @@ uses() {
 	[ "$(in_use)" -ge "$1" ]
 }
 
+# all_back - what policies had to leave behind has come back, and no region that something is out of is without a policy
+all_back() {
+	! grep -qvE '^region[0-9]+ policy=[a-z_]+ lent=[0-9]+ draining=0 ' "$engine/holders"
+}
+
 # said - what the engine has logged since the last call
 said() {
 	dmesg --read-clear --notime | sed -n 's/^tagstorage: //p'
@@ -198,10 +203,11 @@ unload_unmoved() {
 	awk '
 		$5 == "mm_page_alloc:" && /migratetype=1 / && /NORETRY/ {
 			moved++
-			io += /GFP_(IO|FS|KERNEL|USER|HIGHUSER|HIGHUSER_MOVABLE|TRANSHUGE|TRANSHUGE_LIGHT)([|]|$)/
+			waits += /GFP_(DIRECT_RECLAIM|RECLAIM|IO|FS|NOIO|NOFS|KERNEL|USER|HIGHUSER|HIGHUSER_MOVABLE)([|]|$)/ ||
+				/GFP_TRANSHUGE/
 		}
-		END { print moved + 0, io + 0; exit !(moved && !io) }' $tracing/instances/memory/trace >/tmp/moved
-	result $? "memory for what was moved, and how often I/O was allowed for it: $(cat /tmp/moved)"
+		END { print moved + 0, waits + 0; exit !(moved && !waits) }' $tracing/instances/memory/trace >/tmp/moved
+	result $? "memory for what was moved, and how often it could wait for it: $(cat /tmp/moved)"
 	rmdir $tracing/instances/memory
 	echo >$tracing/kprobe_events
 }
@@ -229,4 +235,44 @@ only_zero_page() {
 	block=$(cat $engine/region0/block_pages)
 	wait_for 120 number_is reserved_pages "$block"
 	same "$(sum tagged_pages) $(sum reserved_pages)" "1 $block" "$1: tagged and reserved pages are those of the zero page"
+}
+
+# attach_tool - a tool waits for events of the engine; sets $tool
+attach_tool() {
+	local idle
+	idle=$(cat /sys/module/tagstorage/refcnt)
+	/mnt/files5/tagstorage-claimers.bt >/tmp/tool 2>&1 &
+	tool=$!
+	wait_for 300 eval "[ \$(cat /sys/module/tagstorage/refcnt) -gt $idle ]"
+	result $? "a tool is attached"
+}
+
+# detach_tool - bpftrace 0.17 may forget a signal that comes before it waits for events
+detach_tool() {
+	while kill -INT "$tool"; do sleep 5; done 2>/dev/null
+	wait "$tool"
+}
+
+# at_limit MIB - random operations in a cgroup of MIB MiB, which is at its limit; swap is on zram; sets $stress
+at_limit() {
+	local limited=/sys/fs/cgroup/limited
+	echo 128M >/sys/block/zram0/disksize
+	mkswap /dev/zram0 >/dev/null && swapon /dev/zram0
+	echo "+memory" >/sys/fs/cgroup/cgroup.subtree_control
+	mkdir $limited
+	echo "$1M" >$limited/memory.max
+	(
+		echo "$BASHPID" >$limited/cgroup.procs
+		exec setsid /mnt/files/anon/anonstress --ops 100000000 --seconds 100000 --huge 2 --areas 24 >/tmp/stress 2>&1
+	) &
+	stress=$!
+	wait_for 300 eval "[ \$(sed -n 's/^max //p' $limited/memory.events) -gt 10 ]"
+	result $? "the cgroup is at its limit: $(sed -n 's/^max //p' $limited/memory.events) times"
+}
+
+# end_at_limit
+end_at_limit() {
+	end_stress "$stress" "at the limit of their cgroup"
+	same "$(sed -n 's/^oom_kill //p' /sys/fs/cgroup/limited/memory.events)" 0 "nobody in it was killed"
+	swapoff /dev/zram0
 }
