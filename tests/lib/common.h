@@ -243,8 +243,8 @@ static inline bool on_storage(const struct region *regions, unsigned int count, 
 }
 
 /*
- * Page frame numbers of the @count pages from @address on in a process; 0 where no page is mapped. Returns how many could
- * be read: none if the process is gone.
+ * Page frame numbers of the @count pages from @address on in a process; 0 where no page is mapped. Returns how many
+ * could be read: none if the process is gone.
  */
 static inline size_t get_pfns_of(pid_t pid, const void *address, uint64_t *pfns, size_t count)
 {
