@@ -5,10 +5,12 @@
 #
 # Reads: LAB
 
-# paths KERNEL PROFILE POLICY [NAME...] - directed tests of anonymous memory: all, or some; one line for each
+# paths KERNEL PROFILE POLICY [NAME...] - directed tests of anonymous memory: all, or some; one line for each. Leaks are
+# looked for, which takes a debug kernel a minute, in the long tier.
 paths() {
-	local kernel=$1 profile=$2 policy=$3
+	local kernel=$1 profile=$2 policy=$3 options=()
 	shift 3
-	"$LAB/run" --kernel "$kernel" --profile "$profile" --policy "$policy" --timeout 600 \
+	[ "${TIER:-full}" = full ] || options=(--no-kmemleak)
+	"$LAB/run" --kernel "$kernel" --profile "$profile" --policy "$policy" --timeout 600 "${options[@]}" \
 		--files "$("$LAB/build-guest")" -- /mnt/files/anon/paths "$@"
 }

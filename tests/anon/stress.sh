@@ -4,7 +4,7 @@
 # anon/stress.sh - what the tests anon/stress-*.test share. Sourced, never run.
 #
 # Reads: TOP, LAB, TIER (quick: a fifth of the operations, but all of them where policies are
-#        switched, which takes its time); KERNEL and POLICY replace the test's own; CHECKS: the checks
+#        switched, which takes its time; nobody looks for leaks); KERNEL and POLICY replace the test's own; CHECKS: the checks
 #        of the page allocator that must be on in the machine, if that matters (see anon/page-checks);
 #        SEED is anonstress's (default: a new one each time; it is printed)
 
@@ -28,6 +28,7 @@ stress() {
 		*' --switch '*) ;;
 		*) ops=$((ops / 5)) ;;
 		esac
+		options+=(--no-kmemleak)
 	fi
 	if [ -n "${CHECKS:-}" ]; then
 		options=(--files "$("$TOP/tests/swap/build" "$kernel" "$TOP/tests/anon/modules")" "${options[@]}")

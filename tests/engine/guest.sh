@@ -8,6 +8,8 @@
 
 status=0
 engine=/sys/kernel/mm/tagstorage
+# For nap(): nobody ever writes to it.
+exec {never}<> <(:)
 if [ -d /mnt/files2 ] && [ -z "$(ls /usr/lib/modules)" ]; then
 	mount --bind /mnt/files2 /usr/lib/modules
 fi
@@ -60,11 +62,17 @@ log() {
 	result $good "$2"
 }
 
+# nap SECONDS - as sleep, but without a process: to make one may take longer than that, and may reclaim memory
+nap() {
+	read -rt "$1" -u "$never" || :
+}
+
 # sum NAME - of a file of all regions
 sum() {
-	local file total=0
+	local file number total=0
 	for file in "$engine"/region*/"$1"; do
-		total=$((total + $(cat "$file")))
+		read -r number <"$file"
+		total=$((total + number))
 	done
 	echo $total
 }
@@ -97,7 +105,7 @@ wait_for() {
 	shift
 	until "$@"; do
 		[ "$SECONDS" -lt "$deadline" ] || return 1
-		sleep 0.1
+		nap 0.1
 	done
 }
 
@@ -105,21 +113,17 @@ wait_for() {
 # done so within a minute, false also when the file /tmp/done is there. Nothing forks meanwhile: a process that is made
 # may reclaim memory, and then nobody else does.
 hold_task() {
-	local parameters=/sys/module/hold_reclaim/parameters never held=0 i
-	mkfifo /tmp/never
-	exec {never}<>/tmp/never
-	rm /tmp/never
+	local parameters=/sys/module/hold_reclaim/parameters held=0 i
 	printf '%s' "$1" >"$parameters/name"
 	"${@:2}"
-	read -rt 2 -u "$never"
+	nap 2
 	for ((i = 0; i < 600; i++)); do
 		read -r held <"$parameters/held"
 		if [ "$held" -ne 0 ] || [ -e /tmp/done ]; then
 			break
 		fi
-		read -rt 0.1 -u "$never"
+		nap 0.1
 	done
-	exec {never}<&-
 	[ "$held" -eq 1 ]
 }
 
@@ -140,7 +144,7 @@ settle() {
 		now=$(sum lent_pages)/$(sum reserved_pages)
 		[ "$now" != "$last" ] || return 0
 		last=$now
-		sleep 0.5
+		nap 0.5
 	done
 	return 1
 }
@@ -149,7 +153,7 @@ settle() {
 audit() {
 	local good=0 text
 	# Once: what it says while memory is used may be another thing the next time. Not to a file: memory may be full.
-	text=$(cat /sys/kernel/debug/tagstorage/audit)
+	text=$(</sys/kernel/debug/tagstorage/audit)
 	[ "${text##*$'\n'}" = "audit: clean" ] || good=1
 	[ $good -eq 0 ] || echo "$text"
 	result $good "audit is clean: $1"

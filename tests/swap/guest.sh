@@ -14,7 +14,10 @@ tracing=/sys/kernel/tracing
 
 # active - the policy in brackets
 active() {
-	sed 's/.*\[\(.*\)\].*/\1/' $engine/policy
+	local line
+	read -r line <$engine/policy
+	line=${line#*\[}
+	echo "${line%%\]*}"
 }
 
 # is_active NAME
@@ -24,11 +27,12 @@ is_active() {
 
 # change FIELD... - of last_change: number reason from to error seconds
 change() {
-	local number reason from to error seconds field
+	local number reason from to error seconds field words=()
 	read -r number reason from to error seconds <$engine/last_change
 	for field in "$@"; do
-		printf '%s ' "${!field}"
-	done | sed 's/ $//'
+		words+=("${!field}")
+	done
+	echo "${words[*]}"
 }
 
 # ended PID - it is no process any more
@@ -38,7 +42,7 @@ ended() {
 
 # holds_nothing
 holds_nothing() {
-	[ -z "$(cat $engine/holders)" ]
+	[ -z "$(<$engine/holders)" ]
 }
 
 # in_use - pages of what is lent that somebody has
