@@ -190,3 +190,23 @@ end_hold() {
 	wait "$(cat "/tmp/pid.$1")" || good=1
 	result $good "$1: $(tail -n 1 "/tmp/held.$1")"
 }
+
+# keep TOOL... - these programs and their libraries stay in memory from now on, until end_keep
+keep() {
+	local tool files=()
+	for tool in "$@"; do
+		tool=$(command -v "$tool")
+		# shellcheck disable=SC2207 # words
+		files+=("$tool" $(ldd "$tool" | grep -o "/[^ ]*"))
+	done
+	/mnt/files/engine/keep /tmp/kept "${files[@]}" &
+	keeper=$!
+	wait_for 60 test -e /tmp/kept
+	result $? "the programs that this test needs stay in memory: ${#files[@]} files"
+}
+
+# end_keep
+end_keep() {
+	kill "$keeper"
+	wait "$keeper"
+}
