@@ -197,7 +197,7 @@ keep() {
 	for tool in "$@"; do
 		tool=$(command -v "$tool")
 		# shellcheck disable=SC2207 # words
-		files+=("$tool" $(ldd "$tool" | grep -o "/[^ ]*"))
+		files+=("$tool" $(LD_TRACE_LOADED_OBJECTS=1 "$tool" | grep -o "/[^ ]*"))
 	done
 	/mnt/files/engine/keep /tmp/kept "${files[@]}" &
 	keeper=$!
