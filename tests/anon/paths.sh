@@ -3,10 +3,9 @@
 #
 # anon/paths.sh - what the tests anon/paths-*.test share. Sourced, never run.
 #
-# Reads: LAB
+# Reads: LAB, TIER (quick: nobody looks for leaks)
 
-# paths KERNEL PROFILE POLICY [NAME...] - directed tests of anonymous memory: all, or some; one line for each. Leaks are
-# looked for, which takes a debug kernel a minute, in the long tier.
+# paths KERNEL PROFILE POLICY [NAME...] - directed tests of anonymous memory: all, or some; one line for each
 paths() {
 	local kernel=$1 profile=$2 policy=$3 options=()
 	shift 3

@@ -4,8 +4,9 @@
 # anon/stress.sh - what the tests anon/stress-*.test share. Sourced, never run.
 #
 # Reads: TOP, LAB, TIER (quick: a fifth of the operations, but all of them where policies are
-#        switched, which takes its time; nobody looks for leaks); KERNEL and POLICY replace the test's own; CHECKS: the checks
-#        of the page allocator that must be on in the machine, if that matters (see anon/page-checks);
+#        switched, which takes its time; nobody looks for leaks); KERNEL and POLICY replace the test's
+#        own; CHECKS: the checks of the page allocator that must be on in the machine, if that matters
+#        (see anon/page-checks);
 #        SEED is anonstress's (default: a new one each time; it is printed)
 
 # stress KERNEL PROFILE OPS [LAB/RUN'S OPTION...] [-- [UNDER-PRESSURE'S OPTION...] [-- ANONSTRESS'S OPTION...]]
