@@ -257,7 +257,10 @@ detach_tool() {
 	wait "$tool"
 }
 
-# at_limit MIB - random operations in a cgroup of MIB MiB, which is at its limit; swap is on zram; sets $stress
+# at_limit MIB - random operations in a cgroup of MIB MiB, which is at its limit; swap is on zram; sets $stress and $cold
+#
+# There is some memory in it that is read in turn, too: where all pages are hot, and many are migrated, the kernel finds
+# nothing to reclaim sooner or later, and kills somebody. (So it does with compaction, while nothing is lent.)
 at_limit() {
 	local limited=/sys/fs/cgroup/limited
 	echo 128M >/sys/block/zram0/disksize
@@ -267,15 +270,25 @@ at_limit() {
 	echo "$1M" >$limited/memory.max
 	(
 		echo "$BASHPID" >$limited/cgroup.procs
-		exec setsid /mnt/files/anon/anonstress --ops 100000000 --seconds 100000 --huge 2 --areas 24 >/tmp/stress 2>&1
+		exec setsid /mnt/files/anon/anonstress --ops 100000000 --seconds 100000 >/tmp/stress 2>&1
 	) &
 	stress=$!
+	(
+		echo "$BASHPID" >$limited/cgroup.procs
+		exec setsid /mnt/files/anon/fill --size $(($1 + 4)) --ready /tmp/cold >/tmp/fill 2>&1
+	) &
+	cold=$!
+	wait_for 300 test -e /tmp/cold
 	wait_for 300 eval "[ \$(sed -n 's/^max //p' $limited/memory.events) -gt 10 ]"
 	result $? "the cgroup is at its limit: $(sed -n 's/^max //p' $limited/memory.events) times"
 }
 
 # end_at_limit
 end_at_limit() {
+	local good=0
+	kill "$cold"
+	wait "$cold" || good=1
+	result $good "what is cold in the cgroup: $(tail -n 1 /tmp/fill)"
 	end_stress "$stress" "at the limit of their cgroup"
 	same "$(sed -n 's/^oom_kill //p' /sys/fs/cgroup/limited/memory.events)" 0 "nobody in it was killed"
 	swapoff /dev/zram0
