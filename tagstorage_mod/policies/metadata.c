@@ -86,12 +86,18 @@ module_param_cb(order, &order_ops, NULL, 0644);
 __MODULE_PARM_TYPE(order, "charp");
 MODULE_PARM_DESC(order, "when tag storage is used: first, near (the default) or last");
 
-/* Free memory of the zone that everybody may have. */
+/*
+ * Free memory of the zone that is neither CMA memory nor kept for others: what the watermarks
+ * are compared with for those who may be handed out storage.
+ */
 static unsigned long ordinary_free(struct zone *zone)
 {
 	unsigned long free = zone_page_state(zone, NR_FREE_PAGES);
+	unsigned long others = zone_page_state(zone, NR_FREE_CMA_PAGES) +
+			       READ_ONCE(zone->nr_free_highatomic) +
+			       data_race(zone->lowmem_reserve[ZONE_MOVABLE]);
 
-	return free - min(zone_page_state(zone, NR_FREE_CMA_PAGES), free);
+	return free - min(others, free);
 }
 
 static bool metadata_hand_out(struct tagstorage_region *region,
