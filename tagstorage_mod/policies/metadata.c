@@ -95,6 +95,7 @@ static unsigned long ordinary_free(struct zone *zone)
 	unsigned long free = zone_page_state(zone, NR_FREE_PAGES);
 	unsigned long others = zone_page_state(zone, NR_FREE_CMA_PAGES) +
 			       READ_ONCE(zone->nr_free_highatomic) +
+			       /* It changes as the memory of the node does. */
 			       data_race(zone->lowmem_reserve[ZONE_MOVABLE]);
 
 	return free - min(others, free);
