@@ -152,6 +152,7 @@ enum tagstorage_reason {
  * @policy: what was registered; for comparison only
  * @fault: an enum tagstorage_fault; once it is set, it stays. Set by cmpxchg
  * @reported: the log says what the fault is; guarded by tagstorage_lend_mutex
+ * @first: its hand_out() is asked while memory is plenty, too; guarded as @reported
  * @list: of all policies; changed under tagstorage_lend_mutex, read under RCU, too
  * @rcu: frees it after readers of the list
  */
@@ -160,6 +161,7 @@ struct tagstorage_choice {
 	const struct tagstorage_policy *policy;
 	atomic_t fault;
 	bool reported;
+	bool first;
 	struct list_head list;
 	struct rcu_head rcu;
 };
@@ -559,6 +561,7 @@ void tagstorage_kept_begin(struct tagstorage_region *region,
 			   struct tagstorage_choice *policy);
 void tagstorage_kept_stop(struct tagstorage_region *region);
 void tagstorage_kept_end(struct tagstorage_region *region);
+void tagstorage_kept_first(const struct tagstorage_choice *policy);
 
 /* pack.c */
 bool tagstorage_packs(void);

@@ -14,29 +14,8 @@
 #include <linux/bitmap.h>
 #include <linux/list.h>
 #include <linux/mm.h>
-#include <linux/percpu.h>
 
 #include "engine.h"
-
-/*
- * After a policy's no, so many requests of the CPU are not put to it: asking costs more
- * than a hundred instructions, at each fault of untagged memory, and what the answer
- * depends on does not change from one page to the next. But where memory runs short it is
- * asked each time: a request that was skipped may be one of the last before the OOM killer.
- */
-#define HAND_OUT_SKIP	31
-
-/**
- * struct said_no - who is not asked for a while
- * @zone: requests for a page in it
- * @left: so many are still to be skipped; who is interrupted in between may skip some more
- */
-struct said_no {
-	const struct zone *zone;
-	unsigned int left;
-};
-
-static DEFINE_PER_CPU(struct said_no, said_no);
 
 static unsigned long kept_bit(const struct tagstorage_region *region,
 			      const struct page *page)
@@ -117,52 +96,33 @@ static struct page *kept_pop(struct tagstorage_region *region)
 	return page;
 }
 
-/* Of several regions in the zone, the one whose policy says yes first. */
-static noinline struct page *hand_out(struct zone *zone)
-{
-	struct tagstorage_region *region;
-	struct page *page;
-	bool no = false;
-	unsigned int i;
-
-	tagstorage_for_each_region(region, i) {
-		struct tagstorage_choice *keeper = READ_ONCE(region->keeper);
-
-		if (READ_ONCE(region->zone) != zone || !keeper ||
-		    !READ_ONCE(region->nr_kept))
-			continue;
-		if (!tagstorage_call_hand_out(keeper, region, zone)) {
-			no = true;
-			continue;
-		}
-		page = kept_pop(region);
-		if (page)
-			return page;
-	}
-	if (no) {
-		this_cpu_write(said_no.zone, zone);
-		this_cpu_write(said_no.left, HAND_OUT_SKIP);
-	}
-	return NULL;
-}
-
 /**
  * tagstorage_hand_out - tag_storage_ops.lend
  * @zone: where the page should be
+ *
+ * Of several regions in the zone, the first whose policy says yes.
  *
  * Context: any; rcu_read_lock(), which keeps the policy's callback.
  * Return: a page as it comes off the free lists, or NULL.
  */
 struct page *tagstorage_hand_out(struct zone *zone)
 {
-	unsigned int left = this_cpu_read(said_no.left);
+	struct tagstorage_region *region;
+	struct page *page;
+	unsigned int i;
 
-	if (left && this_cpu_read(said_no.zone) == zone &&
-	    !test_bit(ZONE_BELOW_HIGH, &zone->flags)) {
-		this_cpu_write(said_no.left, left - 1);
-		return NULL;
+	tagstorage_for_each_region(region, i) {
+		struct tagstorage_choice *keeper = READ_ONCE(region->keeper);
+
+		if (READ_ONCE(region->zone) != zone || !keeper ||
+		    !READ_ONCE(region->nr_kept) ||
+		    !tagstorage_call_hand_out(keeper, region, zone))
+			continue;
+		page = kept_pop(region);
+		if (page)
+			return page;
 	}
-	return hand_out(zone);
+	return NULL;
 }
 
 /**
@@ -177,6 +137,27 @@ void tagstorage_kept_begin(struct tagstorage_region *region,
 	WRITE_ONCE(region->keeping, true);
 	WRITE_ONCE(region->keeper, policy);
 	tag_storage_kept_begin();
+	if (policy->first)
+		tag_storage_first_begin();
+}
+
+/**
+ * tagstorage_kept_first - a policy has changed @first
+ * @policy: any; only the active one keeps pages
+ */
+void tagstorage_kept_first(const struct tagstorage_choice *policy)
+{
+	struct tagstorage_region *region;
+	bool keeps = false;
+	unsigned int i;
+
+	lockdep_assert_held(&tagstorage_lend_mutex);
+	tagstorage_for_each_region(region, i)
+		keeps |= region->keeper == policy;
+	if (keeps && policy->first)
+		tag_storage_first_begin();
+	else if (keeps)
+		tag_storage_first_end();
 }
 
 /**
@@ -188,6 +169,7 @@ void tagstorage_kept_begin(struct tagstorage_region *region,
  */
 void tagstorage_kept_stop(struct tagstorage_region *region)
 {
+	const struct tagstorage_choice *policy = region->keeper;
 	struct tagstorage_region *other;
 	unsigned int i;
 
@@ -196,6 +178,8 @@ void tagstorage_kept_stop(struct tagstorage_region *region)
 	tagstorage_for_each_region(other, i)
 		if (other->keeper)
 			return;
+	if (policy->first)
+		tag_storage_first_end();
 	tag_storage_kept_end();
 }
 

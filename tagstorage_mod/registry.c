@@ -374,6 +374,21 @@ void tagstorage_policy_unregister(const struct tagstorage_policy *policy)
 }
 EXPORT_SYMBOL_NS_GPL(tagstorage_policy_unregister, TAGSTORAGE);
 
+void tagstorage_policy_first(const struct tagstorage_policy *policy, bool first)
+{
+	struct tagstorage_choice *choice;
+
+	mutex_lock(&tagstorage_lend_mutex);
+	list_for_each_entry(choice, &carveout.list, list) {
+		if (choice->policy != policy || choice->first == first)
+			continue;
+		choice->first = first;
+		tagstorage_kept_first(choice);
+	}
+	mutex_unlock(&tagstorage_lend_mutex);
+}
+EXPORT_SYMBOL_NS_GPL(tagstorage_policy_first, TAGSTORAGE);
+
 /* Without the mutex: modules that have no policy must not wait for a switch. */
 static bool has_policy(const struct module *module)
 {

@@ -119,11 +119,11 @@ struct tagstorage_policy {
 	/**
 	 * @hand_out: (required if @keeps) should a lendable request that looks for a
 	 * page in @zone be served from this region now? Asked before the free lists
-	 * are; if there is no free page, it is not asked, and after a no, while the zone
-	 * is above its high watermark, not for the next 31 requests of this CPU.
+	 * are, if this region has a free page, and the zone is or was lately below its
+	 * high watermark or tagstorage_policy_first() says that this does not matter.
 	 * Context: any, interrupts included; under rcu_read_lock(). Must not sleep
 	 * (where it does, it may return to a module that has gone), and is called at
-	 * many faults of untagged memory, so it should be a few instructions.
+	 * each such fault of untagged memory, so it should be a few instructions.
 	 */
 	bool (*hand_out)(struct tagstorage_region *region, struct zone *zone);
 
@@ -161,6 +161,17 @@ int tagstorage_policy_register(const struct tagstorage_policy *policy);
  * Context: may sleep.
  */
 void tagstorage_policy_unregister(const struct tagstorage_policy *policy);
+
+/**
+ * tagstorage_policy_first - should hand_out() be asked while memory is plenty, too?
+ * @policy: a policy that keeps pages and was registered; if it was not, nothing is done
+ * @first: true: at each lendable request, which costs each fault of untagged memory more
+ *	than a hundred instructions; false, as at first: in a zone below its high
+ *	watermark only
+ *
+ * Context: may sleep; not in a callback of the policy.
+ */
+void tagstorage_policy_first(const struct tagstorage_policy *policy, bool first);
 
 /**
  * tagstorage_region_geometry - where the region's blocks are

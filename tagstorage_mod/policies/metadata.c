@@ -17,13 +17,11 @@
  *	first	before ordinary memory. Ordinary memory stays free for those who can
  *		use nothing else; but whoever needs tags finds storage in use sooner.
  *	near	when a zone's free ordinary memory has come down to the high
- *		watermark, where kswapd would stop: the default, as policy `cma`.
+ *		watermark, where kswapd would stop: the default, as policy `cma`. But
+ *		what is free of another CMA area may be used up before.
  *	last	when it has come down to the low watermark, where kswapd begins: storage
  *		stays free for longest, so most claims are cheap; but page cache is
  *		reclaimed sooner.
- *
- * The engine does not ask at every request (hand_out() in tagstorage.h), so another
- * order counts for a CPU after 31 requests at most.
  *
  * When it is bad. Kept pages don't count as free: MemFree, MemAvailable and the
  * watermarks don't know them (free_pages of the region does), so an observer sees
@@ -58,6 +56,7 @@ static const char *const metadata_names[] = {
 };
 
 static enum metadata_order metadata_order = METADATA_NEAR;
+static const struct tagstorage_policy metadata_policy;
 
 static int order_set(const char *value, const struct kernel_param *param)
 {
@@ -68,6 +67,7 @@ static int order_set(const char *value, const struct kernel_param *param)
 		return i;
 	}
 	WRITE_ONCE(metadata_order, i);
+	tagstorage_policy_first(&metadata_policy, i == METADATA_FIRST);
 	return 0;
 }
 
@@ -148,7 +148,16 @@ static const struct tagstorage_policy metadata_policy = {
 
 static int __init metadata_init(void)
 {
-	return tagstorage_policy_register(&metadata_policy);
+	int ret = tagstorage_policy_register(&metadata_policy);
+
+	if (ret)
+		return ret;
+	/* The parameter may be changed at any time. */
+	kernel_param_lock(THIS_MODULE);
+	tagstorage_policy_first(&metadata_policy,
+				metadata_order == METADATA_FIRST);
+	kernel_param_unlock(THIS_MODULE);
+	return 0;
 }
 
 static void __exit metadata_exit(void)

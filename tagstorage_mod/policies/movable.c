@@ -15,23 +15,33 @@
  * `carveout`, there is neither memory nor a struct page where the storage is. Tagged
  * requests never see a free page in this zone, and go on to the next.
  *
- * When it is bad. A request that may use ZONE_MOVABLE tries it first: where storage is
- * a zone of the same node, lendable requests use it first, not last, and claims have to
- * move data although ordinary memory is free. The storage must be aligned to memory
- * blocks (128 MiB with 4 KiB pages, 512 MiB with 64 KiB pages: that is storage for 4 or
- * 16 GiB), and the firmware must keep it out of System RAM. Its struct pages take 1/64
- * of its size while it is added. As with policy `cma`, MIGRATE_CMA memory of the whole
- * machine serves lendable requests only, and each page allocated or freed takes
- * zone->lock. Where user space onlines new memory by itself, it must choose
- * online_movable. Switching it on and off takes a memory hotplug operation each time.
+ * By itself, a request that may use ZONE_MOVABLE tries it first, so that claims would have
+ * to move data although ordinary memory is free, and each page would take zone->lock. So
+ * the allocator is told to leave a zone of nothing but tag storage for when no other zone
+ * of the same node is above its high watermark (tag_storage_zone_begin()).
+ * The parameter `first` is for comparison: the sketch as it was.
+ *
+ * When it is bad. The storage must be aligned to memory blocks (128 MiB with 4 KiB
+ * pages, 512 MiB with 64 KiB pages: that is storage for 4 or 16 GiB), and the firmware
+ * must keep it out of System RAM. Its struct pages take 1/64 of its size while it is
+ * added. As with policy `cma`, MIGRATE_CMA memory of the whole machine serves lendable
+ * requests only, and each page allocated or freed takes zone->lock. Where the zone has
+ * other memory, too, every movable request tries it first after all. Where user space
+ * onlines new memory by itself, it must choose online_movable. Switching it on and off
+ * takes a memory hotplug operation each time.
  *
  * Production ready? No: for regions that `cma` can't serve, and for comparison.
  */
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/tag_storage.h>
 
 #include "tagstorage.h"
+
+static bool first;
+module_param(first, bool, 0644);
+MODULE_PARM_DESC(first, "use tag storage before other memory, from when the policy next becomes active (default N)");
 
 /* Regions attached; while there are any, MIGRATE_CMA is for lendable requests. */
 static unsigned int attached;
@@ -43,8 +53,10 @@ static void movable_give(struct tagstorage_region *region, struct page *page)
 
 static void movable_detach(struct tagstorage_region *region)
 {
-	if (!--attached)
-		tag_storage_cma_end();
+	if (--attached)
+		return;
+	tag_storage_zone_end();
+	tag_storage_cma_end();
 }
 
 /* The storage joins the node of the data that it covers. */
@@ -54,8 +66,11 @@ static int movable_attach(struct tagstorage_region *region)
 		tagstorage_region_geometry(region);
 	int ret;
 
-	if (!attached++)
+	if (!attached++) {
 		tag_storage_cma_begin();
+		if (!READ_ONCE(first))
+			tag_storage_zone_begin();
+	}
 	ret = tagstorage_hotplug_add(region,
 				     page_to_nid(pfn_to_page(geo->data_pfn)));
 	if (ret)

@@ -191,6 +191,16 @@ end_hold() {
 	result $good "$1: $(tail -n 1 "/tmp/held.$1")"
 }
 
+# used MIB - how many pages on tag storage an untagged program of this size has
+used() {
+	rm -f /tmp/used
+	/mnt/files/anon/fill --size "$1" --ready /tmp/used >/tmp/fill &
+	wait_for 60 test -e /tmp/used
+	kill $!
+	wait $!
+	sed -n 's/.* filled, \([0-9]*\) pages .*/\1/p' /tmp/fill
+}
+
 # keep TOOL... - these programs and their libraries stay in memory from now on, until end_keep
 keep() {
 	local tool files=()

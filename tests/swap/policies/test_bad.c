@@ -172,6 +172,8 @@ static struct tagstorage_policy bad_policy = {
 
 static int __init bad_init(void)
 {
+	int ret;
+
 	snprintf(name, sizeof(name), "%s%s", is("carveout") || is("cma") ? "" : "test_bad_",
 		 is("noname") ? "." : how);
 	if (is("abi"))
@@ -187,7 +189,10 @@ static int __init bad_init(void)
 	if (is("alien"))
 		bad_policy.detach = (void *)tag_storage_cma_end;
 	bad_policy.keeps = is("hand") || is("outirq") || is("outpre") || is("sleep");
-	return tagstorage_policy_register(&bad_policy);
+	ret = tagstorage_policy_register(&bad_policy);
+	if (!ret && bad_policy.keeps)
+		tagstorage_policy_first(&bad_policy, true);
+	return ret;
 }
 
 static void __exit bad_exit(void)
