@@ -148,16 +148,18 @@ void tagstorage_kept_begin(struct tagstorage_region *region,
 void tagstorage_kept_first(const struct tagstorage_choice *policy)
 {
 	struct tagstorage_region *region;
-	bool keeps = false;
 	unsigned int i;
 
 	lockdep_assert_held(&tagstorage_lend_mutex);
-	tagstorage_for_each_region(region, i)
-		keeps |= region->keeper == policy;
-	if (keeps && policy->first)
-		tag_storage_first_begin();
-	else if (keeps)
-		tag_storage_first_end();
+	tagstorage_for_each_region(region, i) {
+		if (region->keeper != policy)
+			continue;
+		if (policy->first)
+			tag_storage_first_begin();
+		else
+			tag_storage_first_end();
+		return;
+	}
 }
 
 /**
