@@ -383,6 +383,8 @@ bool tagstorage_is_prepared(struct page *page, unsigned int nr)
 {
 	u64 pfn = page_to_pfn(page), end = pfn + nr;
 
+	if (likely(nr == 1 && tagstorage_page_is_prepared(pfn)))
+		return true;
 	while (pfn < end) {
 		struct tagstorage_region *region =
 			tagstorage_region_of_data(pfn);

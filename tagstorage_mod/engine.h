@@ -223,6 +223,7 @@ struct tagstorage_stash {
  * @sparse: how full a block may be that the worker empties; the worker's own
  * @seen: how many pages were prepared when it last looked; the worker's own
  * @quiet: that had hardly changed then; the worker's own
+ * @fewer: it had become less; the worker's own
  * @kept_lock: nests in zone->lock; guards @kept, @kept_pages and @nr_kept
  * @kept: one bit a storage page: it is on @kept_pages
  * @kept_pages: free pages of lent blocks that are not on the free lists, see kept.c
@@ -266,6 +267,7 @@ struct tagstorage_region {
 	unsigned int sparse;
 	unsigned long seen;
 	bool quiet;
+	bool fewer;
 	spinlock_t kept_lock;	/* kept, kept_pages, nr_kept */
 	unsigned long *kept;
 	struct list_head kept_pages;
@@ -412,10 +414,18 @@ tagstorage_block_count(const struct tagstorage_region *region, u64 block)
 	return READ_ONCE(region->blocks[block]) & TAGSTORAGE_COUNT_MASK;
 }
 
+/* Does a region cover this page, and is it prepared? False: look closer. */
+static __always_inline bool tagstorage_page_is_prepared(u64 pfn)
+{
+	struct tagstorage_region *region = tagstorage_region_of_data(pfn);
+
+	return region && test_bit(pfn - region->geo.data_pfn, region->prepared);
+}
+
 /*
- * Prepare a page whose block is reserved already: the common case, in as few
- * instructions as possible. The page is the caller's. False: it is no such page, or
- * somebody else was faster; look closer.
+ * Prepare a page whose block is reserved already, unless it is prepared itself: the
+ * common case, in as few instructions as possible. The page is the caller's. False: it is
+ * no such page, or somebody else was faster; look closer.
  */
 static __always_inline bool tagstorage_prepare_page(u64 pfn)
 {
@@ -431,6 +441,8 @@ static __always_inline bool tagstorage_prepare_page(u64 pfn)
 	bit = pfn - region->geo.data_pfn;
 	if (unlikely(bit >= tagstorage_data_pages(&region->geo)))
 		return false;
+	if (unlikely(test_bit(bit, region->prepared)))
+		return true;
 	block = tagstorage_block_of_data(&region->geo, pfn);
 	old = READ_ONCE(region->blocks[block]);
 	if (old >> TAGSTORAGE_COUNT_BITS != TAGSTORAGE_RESERVED ||

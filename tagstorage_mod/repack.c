@@ -28,11 +28,11 @@
  * block that is reserved, or the next hole.
  *
  * It also empties the stashes that nobody uses, and looks for holes that pack.c has not
- * heard of.
+ * heard of, unless pages become fewer.
  *
- * One work item, so there is no lock: `dense`, `stuck`, `sparse`, `seen`, `quiet` and the
- * budget are its own. The queue's workers are bound to a CPU, because what was moved away
- * is on that CPU's list of free pages, which is then drained.
+ * One work item, so there is no lock: `dense`, `stuck`, `sparse`, `seen`, `quiet`,
+ * `fewer` and the budget are its own. The queue's workers are bound to a CPU, because what
+ * was moved away is on that CPU's list of free pages, which is then drained.
  */
 #define pr_fmt(fmt) "tagstorage: " fmt
 
@@ -43,6 +43,7 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/module.h>
+#include <linux/sched/clock.h>
 #include <linux/workqueue.h>
 
 #include "engine.h"
@@ -50,16 +51,20 @@
 
 /* From one look to the next, while there is something to do. */
 #define REPACK_PERIOD	max(HZ / 20, 1)
+/* ... and blocks become sparse as fast as they are emptied. */
+#define REPACK_PERIOD_SOON	max(HZ / 50, 1)
 /* A block that could not be filled is left alone for so long. */
 #define REPACK_STUCK	(10 * HZ)
 /* Blocks that may be too many: 1/32 of them, and the zero page's and the stashes'. */
 #define REPACK_SLACK(blocks)	((blocks) / 32 + 4)
-/* Tagged pages, or dense blocks among them, that are looked at in one go. */
+/* Tagged pages, or blocks, that are looked at in one go. */
 #define REPACK_LOOKS	1024
 /* How full is a block? From 1 to this. */
 #define LEVELS		32
 /* Up to this level, blocks are sparse. */
 #define LEVEL_SPARSE	(LEVELS / 4)
+/* Room in a chunk that is worth to be filled while pages come and go. */
+#define ROOM_WORTH	(TAGSTORAGE_CHUNK / 8)
 /* Time whose share can be saved, and the share of time, in percent, that spends it. */
 #define BUDGET_TIME	NSEC_PER_SEC
 #define BUDGET_DUTY	75u
@@ -122,7 +127,8 @@ struct repack_room {
  * struct repack - one pass over a region
  * @region: the region
  * @since: when the worker last slept or paid, in nanoseconds
- * @ran: how long it had run then, as the scheduler counts
+ * @ran: how long it had run then
+ * @worked: how long it has worked since it last slept, but for what is not paid yet
  * @zone: where the pages are that are there to be filled
  * @nr: how many
  * @rooms: in so many chunks
@@ -135,6 +141,7 @@ struct repack {
 	struct tagstorage_region *region;
 	u64 since;
 	u64 ran;
+	u64 worked;
 	struct zone *zone;
 	unsigned int nr;
 	unsigned int rooms;
@@ -155,48 +162,69 @@ static unsigned int percent_of_cpu(void)
 	return clamp(READ_ONCE(pack_percent), 1u, 100u);
 }
 
+/*
+ * Time that the worker has had a CPU for, and a constant. The scheduler counts it with
+ * each tick, and when another task takes the CPU; what came since then is added. A tick
+ * between the two is noticed, but not one that another CPU does for this one. Where the
+ * scheduler leaves out interrupts, those that come meanwhile are the worker's.
+ */
+static u64 time_run(void)
+{
+	const struct sched_entity *se = &current->se;
+	u64 sum, now;
+
+	do {
+		sum = READ_ONCE(se->sum_exec_runtime);
+		now = local_clock() - READ_ONCE(se->exec_start);
+	} while (sum != READ_ONCE(se->sum_exec_runtime));
+	return sum + now;
+}
+
 /* Begin to count what is done. */
 static void begin_work(struct repack *repack)
 {
-	repack->since = ktime_get_ns();
-	repack->ran = READ_ONCE(current->se.sum_exec_runtime);
+	repack->since = local_clock();
+	repack->ran = time_run();
 }
 
-/*
- * Time that the worker had a CPU for. The scheduler counts that with each tick, and
- * when another task takes the CPU; if it has not, none did, and all time was the worker's.
- */
-static u64 work_done(const struct repack *repack)
+static s64 work_done(const struct repack *repack)
 {
-	u64 ran = READ_ONCE(current->se.sum_exec_runtime) - repack->ran;
-
-	return ran ? : ktime_get_ns() - repack->since;
+	return clamp((s64)(time_run() - repack->ran), 0ll,
+		     (s64)(local_clock() - repack->since));
 }
 
 /* What it may do since it last paid is the worker's, what it has done was not. */
 static void pay(struct repack *repack)
 {
 	unsigned int percent = percent_of_cpu();
-	s64 most = BUDGET_TIME / 100 * percent;
+	s64 most = BUDGET_TIME / 100 * percent, done = work_done(repack);
 	u64 now = ktime_get_ns();
 
 	budget += min(now - budget_at, BUDGET_TIME) / 100 * percent;
-	budget = clamp(budget - (s64)work_done(repack), -most, most);
+	budget = max(min(budget, most) - done, -most);
 	budget_at = now;
+	repack->worked += done;
 	begin_work(repack);
 }
 
-/* Sleep for as long as what was done since the last time has to last. */
+/*
+ * Pay, and sleep if need be: for as long as it takes to earn what is owed, and so that
+ * others have the CPU while what was saved is spent.
+ */
 static void rest(struct repack *repack)
 {
-	unsigned int percent = percent_of_cpu();
-	unsigned int share = budget > 0 ? max(percent, BUDGET_DUTY) : percent;
-	u64 pause = nsecs_to_jiffies(work_done(repack) * (100 - share) / share);
+	unsigned int percent = percent_of_cpu(), duty = max(percent, BUDGET_DUTY);
+	u64 idle, pause;
 
+	pay(repack);
+	idle = repack->worked * (100 - duty) / duty;
+	if (budget < 0)
+		idle = max(idle, (u64)-budget * 100 / percent);
+	pause = nsecs_to_jiffies(idle);
 	if (!pause)
 		return;
-	pay(repack);
 	schedule_timeout_idle(min_t(u64, pause, HZ));
+	repack->worked = 0;
 	begin_work(repack);
 }
 
@@ -211,27 +239,62 @@ static struct zone *zone_of(const struct tagstorage_region *region, u64 block)
 							       block)));
 }
 
+/* Most blocks are not reserved, and have no prepared page: whole words of the map. */
+static noinline u64 pass_over(const struct tagstorage_region *region, u64 block)
+{
+	unsigned long end = tagstorage_data_pages(&region->geo), bit;
+
+	bit = tagstorage_next_bit(region->prepared, end,
+				  block * region->geo.span_pages);
+	return bit < end ? bit / region->geo.span_pages :
+			   region->geo.nr_blocks;
+}
+
+/*
+ * The first block from this one on that is reserved. One that is reserved for a page that
+ * is being prepared may be missed.
+ */
+static inline u64 next_reserved(const struct tagstorage_region *region,
+				u64 block)
+{
+	if (block >= region->geo.nr_blocks ||
+	    likely(tagstorage_block_count(region, block)))
+		return block;
+	return pass_over(region, block);
+}
+
 /* It could not be filled, and no page of it was freed since. */
 static bool is_stuck(const struct tagstorage_region *region, u64 block)
 {
 	return test_bit(block, region->stuck) && !test_bit(block, region->holes);
 }
 
-/* Holes that pack.c was not told of: a page was on some list when it was freed. */
+/*
+ * Holes that pack.c was not told of: a page was on some list when it was freed. While
+ * pages become fewer, it knows of more than enough.
+ */
 static void find_holes(struct repack *repack)
 {
 	struct tagstorage_region *region = repack->region;
+	unsigned int looks = 0;
 	u64 block;
 
-	for (block = 0; block < region->geo.nr_blocks && !stopped(); block++) {
-		/* Who is not reserved has no count. */
-		if (!tagstorage_block_count(region, block) ||
-		    is_full(region, block) || test_bit(block, region->holes))
+	if (region->fewer)
+		return;
+	for (block = next_reserved(region, 0); block < region->geo.nr_blocks;
+	     block = next_reserved(region, block + 1)) {
+		if (looks++ >= REPACK_LOOKS) {
+			if (stopped())
+				break;
+			rest(repack);
+			cond_resched();
+			looks = 0;
+		}
+		if (is_full(region, block) || test_bit(block, region->holes))
 			continue;
+		looks += region->geo.block_pages;
 		if (tagstorage_span_free(region, zone_of(region, block), block))
 			tagstorage_hole(region, block);
-		rest(repack);
-		cond_resched();
 	}
 }
 
@@ -260,17 +323,20 @@ static unsigned int level_of(const struct tagstorage_region *region, u64 block)
 			    region->geo.span_pages);
 }
 
-static void count_levels(const struct tagstorage_region *region,
-			 struct levels *levels)
+/* Marks all reserved blocks in region->dense. */
+static void count_levels(struct tagstorage_region *region, struct levels *levels)
 {
 	u64 block;
 
-	for (block = 0; block < region->geo.nr_blocks; block++) {
+	bitmap_zero(region->dense, region->geo.nr_blocks);
+	for (block = next_reserved(region, 0); block < region->geo.nr_blocks;
+	     block = next_reserved(region, block + 1)) {
 		unsigned int count = tagstorage_block_count(region, block);
 		unsigned int level = level_of(region, block);
 
 		if (!level)
 			continue;
+		__set_bit(block, region->dense);
 		levels->blocks[level]++;
 		levels->room[level] += is_stuck(region, block) ?
 				       count : region->geo.span_pages;
@@ -287,13 +353,24 @@ static void look_around(struct tagstorage_region *region, unsigned long pages)
 {
 	unsigned long some = pages / 256 + TAGSTORAGE_CHUNK;
 
-	region->quiet = pages <= region->seen + some &&
-			region->seen <= pages + some;
+	region->fewer = pages + some < region->seen;
+	region->quiet = pages <= region->seen + some && !region->fewer;
 	if (!region->quiet || !region->sparse)
 		region->sparse = LEVEL_SPARSE;
 	if (pages > region->seen + some)
 		region->sparse = 0;
 	region->seen = pages;
+}
+
+/* Are there blocks that are worth to be emptied while pages come and go? */
+static bool any_sparse(const struct tagstorage_region *region,
+		       const struct levels *levels)
+{
+	unsigned int level = region->sparse;
+
+	while (level && !levels->blocks[level])
+		level--;
+	return level;
 }
 
 /*
@@ -305,9 +382,8 @@ static bool choose_dense(struct tagstorage_region *region)
 	unsigned long room = 0, dense = 0, quota;
 	unsigned int level = LEVELS;
 	struct levels levels = {};
-	u64 block;
+	unsigned long block;
 
-	bitmap_zero(region->dense, region->geo.nr_blocks);
 	count_levels(region, &levels);
 	look_around(region, levels.pages);
 	while (level && room + levels.room[level] < levels.pages) {
@@ -318,17 +394,18 @@ static bool choose_dense(struct tagstorage_region *region)
 		return false;
 	quota = DIV_ROUND_UP(levels.pages - room, region->geo.span_pages);
 	quota = min(quota, levels.blocks[level]);
-	if (!region->sparse ||
-	    levels.reserved <= dense + quota + REPACK_SLACK(levels.reserved))
+	if (levels.reserved <= dense + quota + REPACK_SLACK(levels.reserved))
+		return false;
+	if (!region->quiet && !any_sparse(region, &levels))
 		return false;
 
-	for (block = 0; block < region->geo.nr_blocks; block++) {
+	for_each_set_bit(block, region->dense, region->geo.nr_blocks) {
 		unsigned int l = level_of(region, block);
 
-		if (l > level || (l && l == level && quota)) {
-			__set_bit(block, region->dense);
-			quota -= l == level;
-		}
+		if (l == level && quota)
+			quota--;
+		else if (l <= level)
+			__clear_bit(block, region->dense);
 	}
 	return true;
 }
@@ -491,7 +568,7 @@ static bool fill_chunk(struct repack *repack, u64 block, u64 chunk)
 	room = TAGSTORAGE_CHUNK -
 	       hweight32(READ_ONCE(region->prepared[BIT_WORD(bit)]) >>
 			 bit % BITS_PER_LONG);
-	if (!room)
+	if (room < (region->quiet ? 1 : ROOM_WORTH))
 		return true;
 	if (zone != repack->zone || repack->nr + room > TAGSTORAGE_CHUNK) {
 		if (!fill_rooms(repack))
@@ -525,8 +602,10 @@ static bool gather(struct repack *repack)
 	struct tagstorage_region *region = repack->region;
 	unsigned long block;
 
-	if (!READ_ONCE(region->attached))
+	if (!READ_ONCE(region->attached)) {
+		region->fewer = false;
 		return false;
+	}
 	if (!choose_dense(region))
 		return !region->quiet;
 	drain_all_pages(NULL);
@@ -551,8 +630,8 @@ static bool gather(struct repack *repack)
 	return false;
 }
 
-/* True: it may be worth to look again soon. */
-static bool repack_region(struct tagstorage_region *region)
+/* True: it may be worth to look again; @soon: at once, as blocks become sparse. */
+static bool repack_region(struct tagstorage_region *region, bool *soon)
 {
 	struct repack repack = { .region = region };
 	bool left = tagstorage_stash_drain(region, false);
@@ -562,23 +641,28 @@ static bool repack_region(struct tagstorage_region *region)
 	begin_work(&repack);
 	if (time_after(jiffies, stuck_since + REPACK_STUCK))
 		bitmap_zero(region->stuck, region->geo.nr_blocks);
+	/* What is not looked for now is looked for then. */
+	left |= region->fewer;
 	find_holes(&repack);
 	left |= gather(&repack);
-	pay(&repack);
+	*soon |= region->fewer && repack.gathered >= region->geo.span_pages;
+	rest(&repack);
 	return left;
 }
 
 static void repack_work_fn(struct work_struct *work)
 {
 	struct tagstorage_region *region;
-	bool again = false;
+	bool again = false, soon = false;
 	unsigned int i;
 
 	tagstorage_for_each_region(region, i)
-		again |= repack_region(region);
+		again |= repack_region(region, &soon);
 	if (time_after(jiffies, stuck_since + REPACK_STUCK))
 		stuck_since = jiffies;
-	if (again)
+	if (soon)
+		mod_delayed_work(repack_wq, &repack_work, REPACK_PERIOD_SOON);
+	else if (again)
 		tagstorage_repack_kick();
 }
 

@@ -15,9 +15,6 @@
  */
 
 #define _GNU_SOURCE
-#include <dirent.h>
-#include <time.h>
-
 #include "common.h"
 
 #define LIVE		(190 * MIB / PAGE)
@@ -74,37 +71,6 @@ static size_t wanted(uint64_t operation, uint64_t operations)
 	return LIVE + place - 4 * SWING;
 }
 
-/* Nanoseconds that all kernel workers have run. */
-static uint64_t workers(void)
-{
-	DIR *folder = opendir("/proc");
-	struct dirent *entry;
-	uint64_t sum = 0;
-
-	if (!folder)
-		die("/proc can't be read");
-	while ((entry = readdir(folder))) {
-		char path[300], text[64];
-
-		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
-		if (!read_text(path, text, sizeof(text)) || strncmp(text, "kworker", 7))
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/schedstat", entry->d_name);
-		if (read_text(path, text, sizeof(text)))
-			sum += strtoull(text, NULL, 10);
-	}
-	closedir(folder);
-	return sum;
-}
-
-static uint64_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * 1000000000ULL + time.tv_nsec;
-}
-
 static void churn(uint64_t operations)
 {
 	uint64_t state = 1;
@@ -138,10 +104,10 @@ int main(int argc, char **argv)
 		slots[i] = i;
 	while (live < LIVE)
 		allocate(&state);
-	begin = now();
-	before = workers();
+	begin = nanoseconds();
+	before = kernel_workers();
 	churn(operations);
-	printf("work %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", now() - begin, workers() - before,
+	printf("work %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", nanoseconds() - begin, kernel_workers() - before,
 	       total("pages_gathered"), total("pages_cleared"));
 	return 0;
 }

@@ -12,14 +12,13 @@
  *
  * Prints "dense PAGES BLOCKS" when all is tagged, "churned PAGES BLOCKS" when pages went and came one by one,
  * "refilled PAGES BLOCKS" when half of what was freed is tagged again, "sparse PAGES BLOCKS" and "settled PAGES BLOCKS"
- * before and after the worker's work: the program's tagged pages, and pages of tag storage that are reserved. Then what
- * was verified: data and tag of every granule, and data of every untagged page. Exit status: 0 if all was right, 1 if
- * not, 2 on other errors.
+ * before and after the worker's work: the program's tagged pages, and pages of tag storage that are reserved. Between
+ * those, "worked ELAPSED WORKERS": microseconds until nothing was moved any more, and what of them all kernel workers
+ * ran. Then what was verified: data and tag of every granule, and data of every untagged page. Exit status: 0 if all was
+ * right, 1 if not, 2 on other errors.
  */
 
 #define _GNU_SOURCE
-#include <time.h>
-
 #include "common.h"
 
 #define PERCENT		"/sys/module/tagstorage/parameters/pack_percent"
@@ -125,14 +124,18 @@ static void scatter(void)
 static size_t live(void)
 {
 	time_t end = time(NULL) + LONGEST, quiet = time(NULL) + QUIET;
-	uint64_t state = 2, before = 0;
+	uint64_t state = 2, before = 0, began = nanoseconds(), workers = kernel_workers();
+	uint64_t worked = 0, elapsed = 0;
 	size_t wrong = 0;
 
 	while (time(NULL) < end && time(NULL) < quiet) {
 		uint64_t moved = total("pages_gathered") + total("pages_cleared");
 
-		if (moved != before)
+		if (moved != before) {
 			quiet = time(NULL) + QUIET;
+			worked = kernel_workers() - workers;
+			elapsed = nanoseconds() - began;
+		}
 		before = moved;
 		for (int i = 0; i < 500; i++) {
 			size_t page = below(&state, nr_pages);
@@ -144,6 +147,7 @@ static size_t live(void)
 			fill_page(page);
 		}
 	}
+	printf("worked %" PRIu64 " %" PRIu64 "\n", elapsed / 1000, worked / 1000);
 	return wrong;
 }
 

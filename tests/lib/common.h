@@ -6,6 +6,7 @@
 #ifndef TESTS_COMMON_H
 #define TESTS_COMMON_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -18,6 +19,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef HWCAP2_MTE
@@ -222,6 +224,37 @@ static inline unsigned int get_regions(struct region regions[MAX_REGIONS])
 		r->data /= PAGE;
 	}
 	return count;
+}
+
+static inline uint64_t nanoseconds(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000000000ULL + time.tv_nsec;
+}
+
+/* Nanoseconds that all kernel workers have run. */
+static inline uint64_t kernel_workers(void)
+{
+	DIR *folder = opendir("/proc");
+	struct dirent *entry;
+	uint64_t sum = 0;
+
+	if (!folder)
+		die("/proc can't be read");
+	while ((entry = readdir(folder))) {
+		char path[300], text[64];
+
+		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
+		if (!read_text(path, text, sizeof(text)) || strncmp(text, "kworker", 7))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/schedstat", entry->d_name);
+		if (read_text(path, text, sizeof(text)))
+			sum += strtoull(text, NULL, 10);
+	}
+	closedir(folder);
+	return sum;
 }
 
 /* A number of all regions together. */
