@@ -107,7 +107,7 @@ int main(int argc, char **argv)
 	begin = nanoseconds();
 	before = kernel_workers();
 	churn(operations);
-	printf("work %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", nanoseconds() - begin, kernel_workers() - before,
-	       total("pages_gathered"), total("pages_cleared"));
+	printf("work %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", nanoseconds() - begin,
+	       kernel_workers() - before, total("pages_gathered"), total("pages_cleared"));
 	return 0;
 }

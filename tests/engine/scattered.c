@@ -13,9 +13,9 @@
  * Prints "dense PAGES BLOCKS" when all is tagged, "churned PAGES BLOCKS" when pages went and came one by one,
  * "refilled PAGES BLOCKS" when half of what was freed is tagged again, "sparse PAGES BLOCKS" and "settled PAGES BLOCKS"
  * before and after the worker's work: the program's tagged pages, and pages of tag storage that are reserved. Between
- * those, "worked ELAPSED WORKERS": microseconds until nothing was moved any more, and what of them all kernel workers
- * ran. Then what was verified: data and tag of every granule, and data of every untagged page. Exit status: 0 if all was
- * right, 1 if not, 2 on other errors.
+ * those, "worked ELAPSED WORKERS": microseconds until nothing was moved any more, and those that all kernel workers
+ * ran. Then what was verified: data and tag of every granule, and data of every untagged page. Exit status: 0 if all
+ * was right, 1 if not, 2 on other errors.
  */
 
 #define _GNU_SOURCE
