@@ -309,6 +309,84 @@ def judge_locks(runs, row):
             sum(times for where, times in one["zone"].items() if where in claiming) / one["claims"][0], None, 1, "1")
 
 
+# IPI
+
+TOUCHED, TOUCHED_LEAVE = 4096, 128      # pages that each CPU touches; MiB that are left for that in full memory
+NOISE = 0.05                            # IPIs a claim that may be somebody else's
+COUNTED_CONFIGS = ("carveout", "cma", "metadata", "reference")
+
+
+def check_interrupts(one):
+    where = f"IPI, {one['name']}, {one['cpus']} CPUs: {one}"
+    needed = one["cpus"] * TOUCHED // COVERED
+    sane(set(one) == {"name", "cpus", "fresh", "full"}, where)
+    for memory in ("fresh", "full"):
+        work = one[memory]
+        sane(set(work) == {"free", "others", "moved", "rescheduling", "calls", "rest", "tlbi"}, where)
+        # Who moves a page unmaps it first.
+        sane(work["tlbi"] >= work["moved"] / COVERED, where)
+        sane(work["moved"] <= 2 * COVERED * needed, where)
+    if one["name"] == "carveout":
+        sane(not any(one[memory][what] for memory in ("fresh", "full") for what in ("free", "others", "moved")), where)
+    else:
+        sane(0.9 * needed <= one["fresh"]["free"] and one["fresh"]["others"] < 0.05 * needed, where)
+        sane(0.5 * needed <= one["full"]["others"], where)
+
+
+def interrupts(name, cpus, plugin, top=TOP):
+    """One machine: tests/bench/reserve in fresh memory, and in full memory."""
+    reserve = f"/mnt/files/bench/reserve {cpus} {TOUCHED}"
+    with tempfile.NamedTemporaryFile(mode="r", prefix="tagstorage.") as counted:
+        output = run(["sh", "-c", f"{reserve} && /mnt/files/bench/full {TOUCHED_LEAVE} 1 {reserve}"], "small",
+                     "carveout" if name == "carveout" else "metadata" if name == "metadata" else "cma",
+                     ("--cpus", str(cpus), "--plugin", f"{plugin},out={counted.name}"), top)
+        tlbi = lines(counted.read(), "tlbi")
+    one = {"name": name, "cpus": cpus}
+    for memory, claims, moved, ipis, count in zip(("fresh", "full"), lines(output, "claims"), lines(output, "moved"),
+                                                  lines(output, "ipis"), tlbi):
+        one[memory] = dict(zip(("free", "others", "moved", "rescheduling", "calls", "rest", "tlbi"),
+                               map(int, (*claims, *moved, *ipis, *count))))
+    check_interrupts(one)
+    return one
+
+
+def measure_interrupts(options):
+    found = []
+    with tempfile.TemporaryDirectory(prefix="tagstorage.") as folder:
+        plugin = os.path.join(folder, "tlbi.so")
+        subprocess.run(["gcc", "-shared", "-fPIC", "-fvisibility=hidden", "-O2", "-o", plugin,
+                        os.path.join(TOP, "tests", "engine", "plugins", "tlbi.c")], check=True)
+        options.make_reference(os.path.join(folder, "reference"))
+        for name in COUNTED_CONFIGS:
+            for cpus in (2, 4):
+                say(f"IPI: {name}, {cpus} CPUs")
+                found.append(interrupts(name, cpus, plugin, os.path.join(folder, "reference")
+                                        if name == "reference" else TOP))
+    return found
+
+
+def judge_interrupts(runs, row):
+    """Threads that start and end, and timers, cause some on their own: as many as at `carveout` are not the claims'."""
+    base = {one["cpus"]: one for one in runs if one["name"] == "carveout"}
+    for one in runs:
+        if one["name"] == "carveout" or one["cpus"] not in base:
+            continue
+        for memory, what in (("fresh", "free blocks"), ("full", "blocks in use")):
+            work, alone, cpus = one[memory], base[one["cpus"]][memory], f"{one['cpus']} CPUs"
+            claims = work["free"] + work["others"]
+            row("IPI", f"call IPIs a claim, {what}, {cpus}", one["name"],
+                max(0, work["calls"] - alone["calls"]) / claims, None, NOISE, f"0 ({NOISE})",
+                judged=one["name"] != "reference")
+            row("IPI", f"rescheduling IPIs a claim, {what}, {cpus}", one["name"],
+                max(0, work["rescheduling"] - alone["rescheduling"]) / claims, None, NOISE, f"0 ({NOISE})",
+                judged=one["name"] != "reference")
+            if memory == "full":
+                row("IPI", f"TLB invalid. a claim, {what}, {cpus}", one["name"], work["tlbi"] / claims, None, None,
+                    "", judged=False)
+                row("IPI", f"pages moved a claim, {what}, {cpus}", one["name"], work["moved"] / claims, None, None, "",
+                    judged=False)
+
+
 # B12
 
 SIZES = {"count": 2, "count-16g": 16, "count-64g": 64}      # profiles, and GiB that are covered
@@ -427,6 +505,7 @@ RULERS = {
     "B9": Ruler("storage that can be lent in an aged machine", measure_aged, judge_aged),
     "B10": Ruler("tagged churn", measure_churn, judge_churn),
     "B11": Ruler("engine locks shared by CPUs", measure_locks, judge_locks),
+    "IPI": Ruler("IPIs, TLB invalidations and migrations, 2 and 4 CPUs", measure_interrupts, judge_interrupts),
     "B12": Ruler("bookkeeping, time to load and to swap a policy", measure_bookkeeping, judge_bookkeeping),
     "B13": Ruler("major faults with zram swap", measure_swapping, judge_swapping),
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * engine/plugins/qemu.h - what lines.c uses of QEMU's interface for plugins, version 3 (QEMU 9.1): no package of
+ * engine/plugins/qemu.h - what the plugins use of QEMU's interface for plugins, version 3 (QEMU 9.1): no package of
  * Debian's has QEMU's own header
  */
 #ifndef TESTS_ENGINE_PLUGINS_QEMU_H
