@@ -133,8 +133,10 @@ def check_shares(one):
         wanted = share["percent"] * PERCENT
         sane(wanted <= share["tagged"] < wanted * 1.01 + 64,
              f"{where}: {share['tagged']} pages are tagged, not {wanted}")
-        # What is in the stashes of the CPUs keeps a block reserved for half a second.
-        sane(math.ceil(wanted / COVERED) <= share["settled"] <= share["once"] + 2 * one["cpus"] + 4,
+        # What is in the stashes of the CPUs keeps a block reserved for half a second. Where hardly anything is free,
+        # the kernel's own compaction moves tagged pages meanwhile, tens of thousands were seen, wherever there is room.
+        more = share["once"] // 20 if share["percent"] >= 50 else 0
+        sane(math.ceil(wanted / COVERED) <= share["settled"] <= share["once"] + 2 * one["cpus"] + 4 + more,
              f"{where}: {share['once']} pages of tag storage are reserved, and {share['settled']} when all is settled")
         sane(before < share["settled"] and share["once"] < share["total"], f"{where}: {share}")
         before = share["settled"]
@@ -157,7 +159,11 @@ def measure_aged(options):
     for how, cpus in (("a", 2), ("b", 2), ("a", 1), ("b", 1)):
         for number in range(options.runs):
             say(f"B9: {how}, CPUs: {cpus}, run {number + 1} of {options.runs}")
-            found.append(aged(how, cpus=cpus))
+            # A run whose figures can't be right costs no other its own; with too few, nothing is judged.
+            try:
+                found.append(aged(how, cpus=cpus))
+            except Unmeasured as reason:
+                say(f"B9: left out: {reason}")
     say("B9: fresh memory")
     found.append(aged("fresh"))
     return found
