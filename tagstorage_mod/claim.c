@@ -151,8 +151,7 @@ unsigned int tagstorage_take_free(struct tagstorage_region *region, u64 block)
 	for_each_block_page(page, region, block, i) {
 		if (PageReserved(page))
 			continue;
-		if ((READ_ONCE(region->nr_kept) &&
-		     tagstorage_kept_take(region, page, 1)) ||
+		if (tagstorage_kept_take(region, page, 1) ||
 		    tag_storage_take_free(page, 1, true))
 			SetPageReserved(page);
 		else

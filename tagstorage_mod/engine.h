@@ -224,10 +224,10 @@ struct tagstorage_stash {
  * @seen: how many pages were prepared when it last looked; the worker's own
  * @quiet: that had hardly changed then; the worker's own
  * @fewer: it had become less; the worker's own
- * @kept_lock: nests in zone->lock; guards @kept, @kept_pages and @nr_kept
- * @kept: one bit a storage page: it is on @kept_pages
- * @kept_pages: free pages of lent blocks that are not on the free lists, see kept.c
- * @nr_kept: how many; read without the lock as a hint
+ * @kept: one bit a storage page: it is free, of a lent block, and not on the free lists;
+ *	see kept.c
+ * @kept_next: where @kept is searched from
+ * @nr_kept: how many bits are set, or are about to be
  * @keeping: pages that are freed are kept
  * @keeper: the policy that says when they are handed out; NULL: never
  * @attached: the active policy serves the region; guarded by tagstorage_lend_mutex
@@ -268,10 +268,9 @@ struct tagstorage_region {
 	unsigned long seen;
 	bool quiet;
 	bool fewer;
-	spinlock_t kept_lock;	/* kept, kept_pages, nr_kept */
 	unsigned long *kept;
-	struct list_head kept_pages;
-	unsigned long nr_kept;
+	unsigned long kept_next;
+	atomic_long_t nr_kept;
 	bool keeping;
 	struct tagstorage_choice *keeper;
 	bool attached;

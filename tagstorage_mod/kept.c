@@ -10,9 +10,14 @@
  *
  * Kept pages are managed, but do not count as free: MemFree and the watermarks
  * are about what everybody may have.
+ *
+ * Which pages are kept says a map with a bit for each, and nothing else, so there is no
+ * lock that CPUs that claim different blocks would share: whoever clears the bit of a page
+ * has it. Bits are set under zone->lock only, so who holds that lock, and finds a page
+ * neither here nor on the free lists, knows that it is in use. Who hands out holds none,
+ * and takes the page that was freed last, or the next one behind it.
  */
 #include <linux/bitmap.h>
-#include <linux/list.h>
 #include <linux/mm.h>
 
 #include "engine.h"
@@ -33,22 +38,16 @@ static unsigned long kept_bit(const struct tagstorage_region *region,
  */
 bool tagstorage_kept_add(struct tagstorage_region *region, struct page *page)
 {
+	unsigned long bit = kept_bit(region, page);
+
 	if (!READ_ONCE(region->keeping))
 		return false;
-	spin_lock(&region->kept_lock);
-	__set_bit(kept_bit(region, page), region->kept);
-	list_add(&page->lru, &region->kept_pages);
-	WRITE_ONCE(region->nr_kept, region->nr_kept + 1);
-	spin_unlock(&region->kept_lock);
+	atomic_long_inc(&region->nr_kept);
+	WRITE_ONCE(region->kept_next, bit);
+	/* What was done to the page, and the count, before somebody takes it. */
+	smp_mb__before_atomic();
+	set_bit(bit, region->kept);
 	return true;
-}
-
-static void kept_del(struct tagstorage_region *region, struct page *page)
-{
-	lockdep_assert_held(&region->kept_lock);
-	__clear_bit(kept_bit(region, page), region->kept);
-	list_del(&page->lru);
-	WRITE_ONCE(region->nr_kept, region->nr_kept - 1);
 }
 
 /**
@@ -64,35 +63,47 @@ static void kept_del(struct tagstorage_region *region, struct page *page)
 unsigned int tagstorage_kept_take(struct tagstorage_region *region,
 				  struct page *page, unsigned int nr)
 {
-	unsigned int i;
+	unsigned long bit = kept_bit(region, page);
+	unsigned int i = 0;
 
 	/* Nothing is added without zone->lock. */
-	if (!READ_ONCE(region->nr_kept))
+	if (!atomic_long_read(&region->nr_kept))
 		return 0;
-	spin_lock(&region->kept_lock);
-	for (i = 0; i < nr; i++) {
-		if (!test_bit(kept_bit(region, page + i), region->kept))
-			break;
-		kept_del(region, page + i);
-	}
-	spin_unlock(&region->kept_lock);
+	while (i < nr && test_and_clear_bit(bit + i, region->kept))
+		i++;
+	if (i)
+		atomic_long_sub(i, &region->nr_kept);
 	return i;
+}
+
+/* The next bit that is set, from this one on and then from the start; @nr: none is. */
+static unsigned long next_kept(const struct tagstorage_region *region,
+			       unsigned long nr, unsigned long bit)
+{
+	unsigned long next = tagstorage_next_bit(region->kept, nr, bit);
+
+	return next < nr ? next : tagstorage_next_bit(region->kept, nr, 0);
 }
 
 /* A page with a memory error is nobody's any more. */
 static struct page *kept_pop(struct tagstorage_region *region)
 {
+	unsigned long nr = tagstorage_storage_pages(&region->geo);
+	unsigned long bit = READ_ONCE(region->kept_next);
 	struct page *page;
-	unsigned long flags;
 
-	spin_lock_irqsave(&region->kept_lock, flags);
-	do {
-		page = list_first_entry_or_null(&region->kept_pages,
-						struct page, lru);
-		if (page)
-			kept_del(region, page);
-	} while (page && PageHWPoison(page));
-	spin_unlock_irqrestore(&region->kept_lock, flags);
+	for (;;) {
+		bit = next_kept(region, nr, bit);
+		if (bit >= nr)
+			return NULL;
+		if (!test_and_clear_bit(bit, region->kept))
+			continue;
+		atomic_long_dec(&region->nr_kept);
+		page = pfn_to_page(region->geo.storage_pfn + bit);
+		if (!PageHWPoison(page))
+			break;
+	}
+	WRITE_ONCE(region->kept_next, bit);
 	return page;
 }
 
@@ -115,7 +126,7 @@ struct page *tagstorage_hand_out(struct zone *zone)
 		struct tagstorage_choice *keeper = READ_ONCE(region->keeper);
 
 		if (READ_ONCE(region->zone) != zone || !keeper ||
-		    !READ_ONCE(region->nr_kept) ||
+		    !atomic_long_read(&region->nr_kept) ||
 		    !tagstorage_call_hand_out(keeper, region, zone))
 			continue;
 		page = kept_pop(region);
@@ -192,6 +203,6 @@ void tagstorage_kept_stop(struct tagstorage_region *region)
 void tagstorage_kept_end(struct tagstorage_region *region)
 {
 	lockdep_assert_held(&tagstorage_lend_mutex);
-	WARN_ON_ONCE(region->nr_kept);
+	WARN_ON_ONCE(atomic_long_read(&region->nr_kept));
 	WRITE_ONCE(region->keeping, false);
 }

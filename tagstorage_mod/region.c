@@ -158,8 +158,6 @@ region_alloc(const struct tagstorage_found *found)
 	region->stuck = kvcalloc(BITS_TO_LONGS(geo->nr_blocks), sizeof(long),
 				 GFP_KERNEL);
 	region->stash = alloc_percpu(struct tagstorage_stash);
-	spin_lock_init(&region->kept_lock);
-	INIT_LIST_HEAD(&region->kept_pages);
 	region->stats = alloc_percpu(struct tagstorage_stats);
 	if (region->name && region->blocks && region->prepared &&
 	    region->idle && region->waited && region->held && region->kept &&

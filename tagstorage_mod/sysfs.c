@@ -113,7 +113,7 @@ static long pages_out(struct tagstorage_region *region, atomic_long_t *blocks)
 /* How many pages of lent blocks are free; a sample, not a moment in time. */
 static unsigned long count_free(struct tagstorage_region *region)
 {
-	unsigned long free = READ_ONCE(region->nr_kept);
+	unsigned long free = atomic_long_read(&region->nr_kept);
 	u64 block;
 	u32 i;
 

@@ -7,8 +7,8 @@
  * One thread on each of the first CPUS, with memory of its own, of which it touches PAGES tagged pages, all threads at
  * a time. Prints "claims FREE OTHER": blocks that were claimed meanwhile, free and others, failed ones included;
  * "moved PAGES": those that were moved out of them; and "ipis RESCHEDULING CALLS OTHERS": interrupts that CPUs sent
- * each other, those for the threads' start and end included. Tells plugins/tlbi.c when to count. Exit status: 0, or 2 on
- * errors.
+ * each other, those for the threads' start and end included. Tells plugins/tlbi.c when to count. Exit status: 0, or 2
+ * on errors.
  */
 
 #define _GNU_SOURCE
