@@ -158,6 +158,40 @@ static inline bool read_text(const char *path, char *text, size_t size)
 	return true;
 }
 
+/*
+ * As read_text(), of a file that is read over and over, and stays open: to open one takes memory, and who fills memory
+ * would be killed for it when he is done. One that was removed is opened anew.
+ */
+static inline bool read_again(const char *path, char *text, size_t size)
+{
+	static _Thread_local struct {
+		char path[96];
+		int file;
+	} known[24];
+	unsigned int i = 0;
+	ssize_t length;
+
+	while (i < ARRAY_SIZE(known) && known[i].path[0] && strcmp(known[i].path, path))
+		i++;
+	if (i == ARRAY_SIZE(known) || strlen(path) >= sizeof(known[i].path))
+		return read_text(path, text, size);
+	if (!known[i].path[0]) {
+		strcpy(known[i].path, path);
+		known[i].file = -1;
+	}
+	length = known[i].file < 0 ? -1 : pread(known[i].file, text, size - 1, 0);
+	if (length < 0) {
+		if (known[i].file >= 0)
+			close(known[i].file);
+		known[i].file = open(path, O_RDONLY | O_CLOEXEC);
+		length = known[i].file < 0 ? -1 : pread(known[i].file, text, size - 1, 0);
+	}
+	if (length < 0)
+		return false;
+	text[length] = 0;
+	return true;
+}
+
 /* As a shell does it: the trace is emptied by that it is opened with O_TRUNC. */
 static inline bool write_text(const char *path, const char *text)
 {
@@ -177,7 +211,7 @@ static inline uint64_t meminfo(const char *name)
 	char text[4096], *line;
 	size_t length = strlen(name);
 
-	if (!read_text("/proc/meminfo", text, sizeof(text)))
+	if (!read_again("/proc/meminfo", text, sizeof(text)))
 		die("/proc/meminfo can't be read");
 	for (line = text; line; line = strchr(line, '\n')) {
 		line += *line == '\n';
@@ -202,7 +236,7 @@ static inline bool region_number(unsigned int index, const char *name, uint64_t 
 	char path[256], text[64];
 
 	snprintf(path, sizeof(path), SYSFS "/region%u/%s", index, name);
-	if (!read_text(path, text, sizeof(text)))
+	if (!read_again(path, text, sizeof(text)))
 		return false;
 	*number = strtoull(text, NULL, 0);
 	return true;
@@ -319,10 +353,14 @@ static inline uint64_t get_pfn(const void *address)
  */
 static inline void get_watermarks(uint64_t *min, uint64_t *high)
 {
-	FILE *file = fopen("/proc/zoneinfo", "r");
+	static _Thread_local FILE *file;	/* as in read_again() */
 	uint64_t number, boost = 0;
 	char line[256];
 
+	if (file)
+		rewind(file);
+	else
+		file = fopen("/proc/zoneinfo", "r");
 	if (!file)
 		die("/proc/zoneinfo can't be read");
 	*min = 0;
@@ -335,7 +373,6 @@ static inline void get_watermarks(uint64_t *min, uint64_t *high)
 		else if (sscanf(line, " high %" SCNu64, &number) == 1)
 			*high += (number - boost) * PAGE;
 	}
-	fclose(file);
 }
 
 /* Is lent tag storage that is free part of MemFree? */
@@ -343,7 +380,7 @@ static inline bool storage_counts(void)
 {
 	char text[256];
 
-	return read_text("/sys/kernel/mm/tagstorage/policy", text, sizeof(text)) && !strstr(text, "[metadata]");
+	return read_again("/sys/kernel/mm/tagstorage/policy", text, sizeof(text)) && !strstr(text, "[metadata]");
 }
 
 /* Bytes of ordinary memory that are free, and that the kernel can use as well. */
