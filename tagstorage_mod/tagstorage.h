@@ -120,7 +120,8 @@ struct tagstorage_policy {
 	 * @hand_out: (required if @keeps) should a lendable request that looks for a
 	 * page in @zone be served from this region now? Asked before the free lists
 	 * are, if this region has a free page, and the zone is or was lately below its
-	 * high watermark or tagstorage_policy_first() says that this does not matter.
+	 * high watermark, free CMA memory not counted, or tagstorage_policy_first()
+	 * says that this does not matter.
 	 * Context: any, interrupts included; under rcu_read_lock(). Must not sleep
 	 * (where it does, it may return to a module that has gone), and is called at
 	 * each such fault of untagged memory, so it should be a few instructions.
