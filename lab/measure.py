@@ -134,7 +134,7 @@ def check_shares(one):
         sane(wanted <= share["tagged"] < wanted * 1.01 + 64,
              f"{where}: {share['tagged']} pages are tagged, not {wanted}")
         # What is in the stashes of the CPUs keeps a block reserved for half a second. Where hardly anything is free,
-        # the kernel's own compaction moves tagged pages meanwhile, tens of thousands were seen, wherever there is room.
+        # the kernel's own compaction moves pages meanwhile, wherever there is room: 100,000 in all of one run.
         more = share["once"] // 20 if share["percent"] >= 50 else 0
         sane(math.ceil(wanted / COVERED) <= share["settled"] <= share["once"] + 2 * one["cpus"] + 4 + more,
              f"{where}: {share['once']} pages of tag storage are reserved, and {share['settled']} when all is settled")
@@ -319,6 +319,7 @@ def judge_locks(runs, row):
 
 TOUCHED, TOUCHED_LEAVE = 4096, 128      # pages that each CPU touches; MiB that are left for that in full memory
 NOISE = 0.05                            # IPIs a claim that may be somebody else's
+COUNTS = ("free", "others", "moved", "rescheduling", "calls", "rest", "tlbi")
 COUNTED_CONFIGS = ("carveout", "cma", "metadata", "reference")
 
 
@@ -328,7 +329,7 @@ def check_interrupts(one):
     sane(set(one) == {"name", "cpus", "fresh", "full"}, where)
     for memory in ("fresh", "full"):
         work = one[memory]
-        sane(set(work) == {"free", "others", "moved", "rescheduling", "calls", "rest", "tlbi"}, where)
+        sane(set(work) == set(COUNTS), where)
         # Who moves a page unmaps it first.
         sane(work["tlbi"] >= work["moved"] / COVERED, where)
         sane(work["moved"] <= 2 * COVERED * needed, where)
@@ -344,14 +345,12 @@ def interrupts(name, cpus, plugin, top=TOP):
     reserve = f"/mnt/files/bench/reserve {cpus} {TOUCHED}"
     with tempfile.NamedTemporaryFile(mode="r", prefix="tagstorage.") as counted:
         output = run(["sh", "-c", f"{reserve} && /mnt/files/bench/full {TOUCHED_LEAVE} 1 {reserve}"], "small",
-                     "carveout" if name == "carveout" else "metadata" if name == "metadata" else "cma",
-                     ("--cpus", str(cpus), "--plugin", f"{plugin},out={counted.name}"), top)
+                     PROGRAM_CONFIGS[name][0], ("--cpus", str(cpus), "--plugin", f"{plugin},out={counted.name}"), top)
         tlbi = lines(counted.read(), "tlbi")
     one = {"name": name, "cpus": cpus}
     for memory, claims, moved, ipis, count in zip(("fresh", "full"), lines(output, "claims"), lines(output, "moved"),
                                                   lines(output, "ipis"), tlbi):
-        one[memory] = dict(zip(("free", "others", "moved", "rescheduling", "calls", "rest", "tlbi"),
-                               map(int, (*claims, *moved, *ipis, *count))))
+        one[memory] = dict(zip(COUNTS, map(int, (*claims, *moved, *ipis, *count))))
     check_interrupts(one)
     return one
 
@@ -380,16 +379,11 @@ def judge_interrupts(runs, row):
         for memory, what in (("fresh", "free blocks"), ("full", "blocks in use")):
             work, alone, cpus = one[memory], base[one["cpus"]][memory], f"{one['cpus']} CPUs"
             claims = work["free"] + work["others"]
-            row("IPI", f"call IPIs a claim, {what}, {cpus}", one["name"],
-                max(0, work["calls"] - alone["calls"]) / claims, None, NOISE, f"0 ({NOISE})",
-                judged=one["name"] != "reference")
-            row("IPI", f"rescheduling IPIs a claim, {what}, {cpus}", one["name"],
-                max(0, work["rescheduling"] - alone["rescheduling"]) / claims, None, NOISE, f"0 ({NOISE})",
-                judged=one["name"] != "reference")
-            if memory == "full":
-                row("IPI", f"TLB invalid. a claim, {what}, {cpus}", one["name"], work["tlbi"] / claims, None, None,
-                    "", judged=False)
-                row("IPI", f"pages moved a claim, {what}, {cpus}", one["name"], work["moved"] / claims, None, None, "",
+            for count, text in (("calls", "call IPIs"), ("rescheduling", "rescheduling IPIs")):
+                row("IPI", f"{text} a claim, {what}, {cpus}", one["name"], max(0, work[count] - alone[count]) / claims,
+                    None, NOISE, f"0 ({NOISE})", judged=one["name"] != "reference")
+            for count, text in (("tlbi", "TLB invalid."), ("moved", "pages moved")) if memory == "full" else ():
+                row("IPI", f"{text} a claim, {what}, {cpus}", one["name"], work[count] / claims, None, None, "",
                     judged=False)
 
 

@@ -353,14 +353,17 @@ static inline uint64_t get_pfn(const void *address)
  */
 static inline void get_watermarks(uint64_t *min, uint64_t *high)
 {
-	static _Thread_local FILE *file;	/* as in read_again() */
+	/* As in read_again(); but a child would move its parent's position in the file. */
+	static _Thread_local FILE *file;
+	static _Thread_local pid_t owner;
 	uint64_t number, boost = 0;
 	char line[256];
 
-	if (file)
+	if (file && owner == getpid())
 		rewind(file);
 	else
-		file = fopen("/proc/zoneinfo", "r");
+		file = fopen("/proc/zoneinfo", "re");
+	owner = getpid();
 	if (!file)
 		die("/proc/zoneinfo can't be read");
 	*min = 0;
